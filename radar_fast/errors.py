@@ -1,0 +1,38 @@
+"""Every error that radar-fast raises on purpose.
+
+    RadarError                 one clear line for the user; the CLI prints it and exits with 2
+    ├── UsageError             an option, argument or field mapping is wrong or contradicts another
+    ├── DataError              the benchmark folder or one of its files cannot be read at all
+    ├── ModelError             the checkpoint folder cannot be loaded, or needs what is not allowed
+    ├── ResultsError           the result folder cannot be written, or belongs to another configuration
+    └── EngineError            the engine failed in a way that no single sample explains
+
+A problem of one *sample* is no exception: the sample comes out ``unscored`` with a
+:class:`~radar_fast.sample.Reason`, and the run goes on.
+"""
+
+__all__ = ["DataError", "EngineError", "ModelError", "RadarError", "ResultsError", "UsageError"]
+
+
+class RadarError(Exception):
+    """Base of all errors here. The message names the file, field or option, what was found, and what to do."""
+
+
+class UsageError(RadarError):
+    """An option, argument or field mapping is wrong."""
+
+
+class DataError(RadarError):
+    """The benchmark folder, or a whole file in it, cannot be read."""
+
+
+class ModelError(RadarError):
+    """The checkpoint folder cannot be loaded."""
+
+
+class ResultsError(RadarError):
+    """The result folder cannot be used: not writable, of another configuration, or in use."""
+
+
+class EngineError(RadarError):
+    """The engine failed as a whole; what was scored before stays in the journal."""

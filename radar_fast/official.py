@@ -1,0 +1,155 @@
+"""Records -> the files that RADAR's published scripts write, so that tools made for those can read a run of ours.
+
+A folder per data file with two files: ``<name>.json`` lists the scored records, ``<name>.txt`` has the line with the
+success rate and the mean probability of the answer. Directories of MMBench and MMMU_Pro also have a ``total`` folder
+over their files. The arithmetic is the scripts' own, plain sums in file order and a float32 softmax, so that the
+digits agree too. Their denominators differ from those of :mod:`radar_fast.metrics`: a record that could not be
+scored counts in the success rate, and not in the mean probability.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from radar_fast.errors import ResultsError
+from radar_fast.journal import Record, write_bytes_atomic
+from radar_fast.metrics import is_macro
+from radar_fast.scores import mean_score, softmax_float32
+
+__all__ = ["export_official"]
+
+TOTAL = "total"
+
+
+@dataclass(frozen=True, slots=True)
+class _FileResult:
+    """The text line of one data file, in numbers."""
+
+    accuracy: float
+    avg_prob: float
+    """NaN where nothing is scored, as in the text line."""
+
+
+def export_official(records: Iterable[Record], folder: Path, name: str) -> list[Path]:
+    """Write the published scripts' files below ``folder``; the paths written, in order.
+
+    ``name`` is what the scripts make of the model's folder and its image size, such as
+    ``Qwen2-VL-7B_200704~602112``. A data file is known by its directory and ``metadata["stem"]``, or else the
+    task's name; its records go by ``metadata["index"]``, or else by id. What the scripts have no word for: a file with
+    nothing scored has ``nan`` in its text and null in the total, whose mean probability leaves it out (theirs divide
+    by zero).
+
+    All records are held at once, about 3 KB each: they come in the order they were scored in, and a file needs its
+    own together. Raises ResultsError for a directory, data file or ``name`` that is no plain file name, a scored
+    record without ``metadata["question"]``, an id that is twice in a data file, and a file that cannot be written.
+    """
+    _require_plain(name, "the name of the files")
+    directories: dict[str, dict[str, list[Record]]] = {}
+    for record in records:
+        stem = str(record.metadata.get("stem", record.task))
+        directories.setdefault(record.directory, {}).setdefault(stem, []).append(record)
+    for directory, files in directories.items():
+        _require_plain(directory, "the directory of a sample")
+        for stem in files:
+            _require_plain(stem, f"a data file of {directory!r}")
+        if is_macro(files) and TOTAL in files:
+            raise ResultsError(f"a data file of {directory!r} is called {TOTAL!r}, as the folder of all: rename it")
+
+    written: list[Path] = []
+    for directory, files in sorted(directories.items()):
+        results = {}
+        for stem, members in sorted(files.items()):
+            members.sort(key=_place)
+            results[stem] = _export_file(members, folder / directory / stem, name, written)
+        if is_macro(files):
+            _export_total(results, folder / directory / TOTAL, name, written)
+    return written
+
+
+def _export_file(records: Sequence[Record], folder: Path, name: str, written: list[Path]) -> _FileResult:
+    ids: set[str] = set()
+    for record in records:
+        if record.id in ids:
+            raise ResultsError(f"sample {record.id!r} is twice in {folder.name!r}; keep one of its lines")
+        ids.add(record.id)
+    results = [_result_of(record) for record in records if record.status == "scored"]
+    successes = sum(success for _, success, _ in results)
+    probabilities = [probability for _, _, probability in results]
+    result = _FileResult(successes / len(records), _mean(probabilities))
+    line = f"Success Rate: {successes}/{len(records)}:{result.accuracy * 100:.2f}%, Answer Prob: {result.avg_prob}\n"
+    _write(folder, name, [fields for fields, _, _ in results], line, written)
+    return result
+
+
+def _result_of(record: Record) -> tuple[dict[str, object], bool, float]:
+    """The published fields of one record, its success, and the probability of its answer."""
+    if "question" not in record.metadata:
+        raise ResultsError(
+            f"sample {record.id!r} of task {record.task!r}: the published files hold the question, and its metadata "
+            "has no 'question'; export data read from the published layout"
+        )
+    answer = record.answer
+    if answer is None:
+        raise ResultsError(f"sample {record.id!r} of task {record.task!r} is scored without an answer; remove its line")
+    # The scripts put the answer first. Elsewhere it may stand anywhere; the others keep their order.
+    order = [answer, *(index for index in range(len(record.candidates)) if index != answer)]
+    logits = [list(record.logits[index]) for index in order]
+    means = [mean_score(tokens) for tokens in logits]
+    probabilities = softmax_float32(means)
+    success = probabilities[0] == max(probabilities)  # argmax is 0: the first wins a tie
+    fields: dict[str, object] = {
+        "q_id": record.id,
+        "question": record.metadata["question"],
+        "answers": [record.candidates[index] for index in order],
+        "success": success,
+        "answer_prob": list(probabilities),
+        "answers_avg_logits": means,
+        "answers_ori_logits": logits,
+    }
+    return fields, success, probabilities[0]
+
+
+def _export_total(results: dict[str, _FileResult], folder: Path, name: str, written: list[Path]) -> None:
+    accuracies = sum(result.accuracy for result in results.values())
+    probability = _mean([result.avg_prob for result in results.values() if not math.isnan(result.avg_prob)])
+    line = (
+        f"Average Success Rate: {accuracies}/{len(results)}:{accuracies / len(results) * 100:.2f}%, "
+        f"Average Answer Prob: {probability}\n"
+    )
+    total = {
+        stem.split("_pretrained_mllm_eval")[0]: {
+            "accuracy": result.accuracy,
+            "avg_prob": None if math.isnan(result.avg_prob) else result.avg_prob,
+        }
+        for stem, result in results.items()
+    }
+    _write(folder, name, total, line, written)
+
+
+def _write(folder: Path, name: str, value: object, line: str, written: list[Path]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"cannot make the folder {str(folder)!r}: {error}. Name another result folder") from error
+    # json as in the scripts, not orjson: separators and escapes are to agree as well.
+    contents = {f"{name}.json": json.dumps(value), f"{name}.txt": line}
+    for file, text in contents.items():
+        write_bytes_atomic(folder / file, text.encode())
+        written.append(folder / file)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def _place(record: Record) -> tuple[float, str, str]:
+    index = record.metadata.get("index")
+    return (index if isinstance(index, int) else math.inf), record.id, record.task
+
+
+def _require_plain(name: str, what: str) -> None:
+    # It comes from the data and becomes part of a path: it must not lead anywhere else.
+    if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
+        raise ResultsError(f"{what} is {name!r}, which cannot name a folder or file; rename it in the data")

@@ -1,0 +1,104 @@
+"""What all readers do with the fields of a record. Internal to the readers."""
+
+import math
+import reprlib
+from collections.abc import Iterable
+
+from radar_fast.sample import Reason, ReasonKind
+
+__all__ = ["MAX_IMAGES", "Unfit", "UniqueIds", "check_candidates", "kind_of", "question_of", "shown", "text_of"]
+
+MAX_IMAGES = 12
+"""The published scripts skip a record with more images."""
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 80
+_REPR.maxlong = 40
+
+
+class Unfit(Exception):  # noqa: N818 - not an error: a record's way out to its reason, it never leaves the readers
+    """This record cannot be scored. The reader that catches it yields the sample with the reason."""
+
+    def __init__(self, kind: ReasonKind, found: str) -> None:
+        super().__init__(found)
+        self.kind = kind
+        self.found = found
+
+    def reason(self, where: str) -> Reason:
+        """The reason, naming the record."""
+        return Reason(self.kind, f"{where}: {self.found}")
+
+
+class UniqueIds:
+    """Tells repeated ids, at the cost of a hash an id."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self._last: dict[int, int] = {}  # of repeated ids only: a file may repeat one id many times
+
+    def claim(self, task: str, wanted: str) -> tuple[str, bool]:
+        """An id that was not given before in this task, and whether it differs from the wanted one."""
+        base = hash((task, wanted))
+        if base not in self._seen:
+            self._seen.add(base)
+            return wanted, False
+        number = self._last.get(base, 1)
+        while True:
+            number += 1
+            unique = f"{wanted}#{number}"
+            if hash((task, unique)) not in self._seen:
+                break
+        self._last[base] = number
+        self._seen.add(hash((task, unique)))
+        return unique, True
+
+
+def shown(value: object) -> str:
+    """Any value on one short line, for messages."""
+    return ascii(value) if isinstance(value, str) and len(value) <= 60 else _REPR.repr(value)
+
+
+def kind_of(value: object) -> str:
+    """What JSON calls the type of a value."""
+    names = {type(None): "null", bool: "a boolean", str: "a string", list: "a list", dict: "an object"}
+    return names.get(type(value), "a number")
+
+
+def text_of(value: object, name: str) -> str:
+    """An answer or option as text: numbers and booleans through ``str()``, as Python writes them.
+
+    Raises Unfit (``bad-record``) for null, lists, objects, and numbers that have no exact text.
+    """
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise Unfit(ReasonKind.BAD_RECORD, f"{name} holds half a surrogate pair, which no tokenizer reads: fix it")
+        return value
+    if isinstance(value, float) and not (math.isfinite(value) and abs(value) < 2.0**63):
+        # A parser makes floats of integers beyond 64 bits: their text would be another number's.
+        raise Unfit(ReasonKind.BAD_RECORD, f"{name} is a number too large to be exact: write it as a string")
+    if isinstance(value, bool | int | float):
+        return str(value)
+    raise Unfit(ReasonKind.BAD_RECORD, f"{name} is {kind_of(value)}, not a string or number: write it as a string")
+
+
+def question_of(value: object, name: str) -> str:
+    """The question. Raises Unfit (``bad-record``) unless it is a string with something in it."""
+    if not isinstance(value, str):
+        found = "is missing" if value is None else f"is {kind_of(value)}"
+        raise Unfit(ReasonKind.BAD_RECORD, f"{name} {found}: give the question as a string")
+    if not value.strip():
+        raise Unfit(ReasonKind.BAD_RECORD, f"{name} is blank: give the question as a string")
+    return text_of(value, name)
+
+
+def check_candidates(answer: str, distractors: Iterable[str], answer_name: str, distractors_name: str) -> None:
+    """Raises Unfit (``empty-candidate`` or ``ambiguous-answer``) for candidates that cannot be told apart."""
+    if not answer.strip():
+        raise Unfit(ReasonKind.EMPTY_CANDIDATE, f"{answer_name} is {shown(answer)}: there is nothing to score")
+    for number, distractor in enumerate(distractors):
+        if not distractor.strip():
+            found = f"{distractors_name}[{number}] is {shown(distractor)}: there is nothing to score"
+            raise Unfit(ReasonKind.EMPTY_CANDIDATE, found)
+        if distractor == answer:
+            found = f"{distractors_name}[{number}] equals {answer_name} {shown(answer)}: remove one of them"
+            raise Unfit(ReasonKind.AMBIGUOUS_ANSWER, found)

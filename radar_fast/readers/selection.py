@@ -1,0 +1,44 @@
+"""Which of a dataset's samples to score, and what they are said to measure."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from radar_fast.errors import UsageError
+from radar_fast.sample import Sample
+
+__all__ = ["Selection"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which samples to score. Raises UsageError at birth for what can select or name nothing."""
+
+    tasks: str | None = None
+    """Only tasks whose name matches this glob, case and all."""
+    limit: int | None = None
+    """At most so many samples a task, the first ones, whether or not they can be scored."""
+    abilities: tuple[tuple[str, str], ...] = ()
+    """(glob on the task, ability): the first that matches replaces what the reader says."""
+
+    def __post_init__(self) -> None:
+        if self.tasks is not None and not self.tasks:
+            raise UsageError("tasks: the glob is empty: leave it out to take all tasks")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"limit: {self.limit} samples a task: give 1 or more, or leave it out to take all")
+        for glob, ability in self.abilities:
+            if not glob or not ability.strip():
+                raise UsageError(f"abilities: {glob!r} -> {ability!r}: give a glob on the task and a name")
+
+    def apply(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+        """The selected samples in the same order, lazily."""
+        taken: Counter[str] = Counter()
+        for sample in samples:
+            if self.tasks is not None and not fnmatchcase(sample.task, self.tasks):
+                continue
+            if self.limit is not None and taken[sample.task] >= self.limit:
+                continue
+            taken[sample.task] += 1
+            ability = next((name for glob, name in self.abilities if fnmatchcase(sample.task, glob)), sample.ability)
+            yield sample if ability == sample.ability else replace(sample, ability=ability)

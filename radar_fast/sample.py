@@ -1,0 +1,174 @@
+"""The stages of the data, one frozen type each: Sample -> Prompt -> Scored.
+
+A reader makes a :class:`Sample` of each record on disk, a protocol makes it a :class:`Prompt`, an engine makes
+that a :class:`Scored`. Each stage holds the one before it, so whatever comes out of an engine can be traced to
+its record without a lookup. This module imports nothing of ours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+__all__ = [
+    "Candidate",
+    "ImageFile",
+    "Markup",
+    "Part",
+    "Placeholder",
+    "Prompt",
+    "Reason",
+    "ReasonKind",
+    "Sample",
+    "Scored",
+]
+
+
+class ReasonKind(StrEnum):
+    """Why a sample is unscored. The values appear in the journal as ``reason_kind``."""
+
+    TOO_MANY_IMAGES = "too-many-images"
+    """More images than the published protocol scores. The only kind that leaves the exit status at 0."""
+    BAD_RECORD = "bad-record"
+    """A field is missing or has the wrong type."""
+    NO_DISTRACTOR = "no-distractor"
+    """Nothing to tell the answer from."""
+    AMBIGUOUS_ANSWER = "ambiguous-answer"
+    """A distractor equals the answer, or the answer is none of the options, or several of them."""
+    EMPTY_CANDIDATE = "empty-candidate"
+    """A candidate is empty, white space only, or tokenises to nothing."""
+    IMAGE_TAG_MISMATCH = "image-tag-mismatch"
+    """Image tags in the text and images of the record do not pair up."""
+    MISSING_IMAGE = "missing-image"
+    """No such image file."""
+    UNREADABLE_IMAGE = "unreadable-image"
+    """The image file is empty, truncated, too large, or no image."""
+    PATH_OUTSIDE_DATA = "path-outside-data"
+    """The record names a file outside the data folder."""
+    TOO_LONG = "too-long"
+    """More tokens than the model has positions for."""
+    OUT_OF_MEMORY = "out-of-memory"
+    """The sample alone does not fit the device."""
+    NON_FINITE = "non-finite"
+    """The model gave a logit that is infinite or no number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a sample could not be scored: a kind to count by, and a line to read."""
+
+    kind: ReasonKind
+    detail: str
+    """One line that names the field or file, what was found, and what to do."""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image on disk, not yet opened."""
+
+    path: Path
+    """Checked to lie inside the data folder; whether it exists and is an image is found out when it is read."""
+
+
+Part = str | ImageFile
+"""A piece of a question, in reading order: text as the dataset has it, or an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One multiple-choice question as a dataset has it."""
+
+    id: str
+    """Unique within its task: the dataset's own id where there is one."""
+    task: str
+    """The file the sample comes from, or what the dataset calls the task. The unit that SDS is averaged over."""
+    directory: str
+    """The group of tasks it belongs to: the folder's name."""
+    ability: str
+    """What it is said to measure: ``perception``, ``reasoning``, or a name given by the user."""
+    parts: tuple[Part, ...]
+    """The question: texts and images in reading order."""
+    candidates: tuple[str, ...]
+    """The answer and its distractors, in the order in which they are scored."""
+    answer: int
+    """Index of the answer in ``candidates``."""
+    metadata: Mapping[str, str | int] = field(default_factory=lambda: MappingProxyType({}))
+    """What exports need and scoring does not: ``question`` (as published), ``index`` (place in its file), ``file``."""
+    reason: Reason | None = None
+    """Set by a reader that found the record unfit to be scored; ``parts`` and ``candidates`` may then be empty."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(task, id): unique in a run."""
+        return self.task, self.id
+
+    @property
+    def images(self) -> tuple[ImageFile, ...]:
+        """The images in reading order."""
+        return tuple(part for part in self.parts if isinstance(part, ImageFile))
+
+
+@dataclass(frozen=True, slots=True)
+class Markup:
+    """Text that the protocol wrote: special tokens in it are meant as such. The dataset's own text is ``str``."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """Where an image goes, and the markup that stands for it before the processor expands it."""
+
+    image: ImageFile
+    text: str
+    """Holds the model's image token exactly once, e.g. ``<|vision_start|><|image_pad|><|vision_end|>``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model is to read: a prefix that all candidates share, and the candidates."""
+
+    sample: Sample
+    """Where it comes from."""
+    parts: tuple[str | Markup | Placeholder, ...]
+    """The prefix in order. A ``str`` is the dataset's text, in which no special token is recognised."""
+    joiner: str
+    """Stands between the prefix and each candidate; its tokens belong to the candidate."""
+    candidates: tuple[str, ...]
+    """As in the sample, unless the protocol rewrites them."""
+
+    @property
+    def images(self) -> tuple[ImageFile, ...]:
+        """The images in reading order."""
+        return tuple(part.image for part in self.parts if isinstance(part, Placeholder))
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The score of one candidate, a number a token, without joiner tokens merged into the prefix."""
+
+    logits: tuple[float, ...]
+    """Raw logit of each answer token at the row before it; fp32 values."""
+    logprobs: tuple[float, ...]
+    """Log-probability (natural) of the same token at the same row; fp32 values, never above 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What an engine found out about a prompt: either ``candidates``, or the ``reason`` why not."""
+
+    sample: Sample
+    candidates: tuple[Candidate, ...] = ()
+    """One a candidate, in the sample's order; empty when unscored."""
+    reason: Reason | None = None
+    """Why the sample is unscored; None when it is scored."""
+    tokens_computed: int = 0
+    """Token positions that the language model computed for it, padding counted."""
+    tokens_minimal: int = 0
+    """Its prefix once and every answer token once."""
+    seconds: float = 0.0
+    """Its share of the time its batch took to compute."""

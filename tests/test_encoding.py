@@ -1,0 +1,155 @@
+"""Tokens at the boundary, special tokens in the data, and image expansion, with a real tokenizer and processor."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from radar_fast.checkpoint import Checkpoint
+from radar_fast.engines.encoding import Encoded, Encoder, split_candidates
+from radar_fast.errors import UsageError
+from radar_fast.protocols import open_protocol
+from radar_fast.sample import ImageFile, Prompt, Reason, ReasonKind, Sample
+
+ids = st.lists(st.integers(0, 3), max_size=8)
+
+
+@given(ids, st.lists(ids, min_size=1, max_size=4))
+def test_split_puts_every_sequence_back_together(prefix: list[int], joint: list[list[int]]) -> None:
+    split = split_candidates(prefix, joint)
+    shared = prefix[: split.shared]
+    for sequence, suffix in zip(joint, split.suffixes, strict=True):
+        assert [*shared, *suffix] == sequence
+        assert list(suffix[split.scored_from :]) == sequence[len(prefix) :]
+    everyone = [prefix, *joint]
+    shortest = min(map(len, everyone))
+    assert split.shared == shortest or len({sequence[split.shared] for sequence in everyone}) > 1
+
+
+@pytest.fixture(scope="module")
+def checkpoint(qwen2vl: Path) -> Checkpoint:
+    return Checkpoint.open(qwen2vl)
+
+
+@pytest.fixture(scope="module")
+def encoder(checkpoint: Checkpoint) -> Encoder:
+    return Encoder(checkpoint, open_protocol("qwen2vl", checkpoint), torch.float32)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> ImageFile:
+    Image.effect_noise((226, 222), 90).convert("RGB").save(tmp_path / "noise.png")
+    return ImageFile(tmp_path / "noise.png")
+
+
+def prompt(*parts: str | ImageFile, candidates: tuple[str, ...] = ("red", "dark blue"), joiner: str = " ") -> Prompt:
+    made = open_protocol("qwen2vl", None).prompt(Sample("1", "t", "d", "a", parts, candidates, 0))
+    return Prompt(made.sample, made.parts, joiner, made.candidates)
+
+
+def test_an_image_becomes_as_many_tokens_as_its_grid_says(encoder: Encoder, picture: ImageFile) -> None:
+    encoded = encoder.encode(prompt(picture, "What colour?"))
+    assert isinstance(encoded, Encoded)
+    # 222x226 -> 224x224 -> 256 tokens at least: 16 x 16 tokens of 28 pixels.
+    assert encoded.inputs["image_grid_thw"].tolist() == [[1, 32, 32]]
+    assert encoded.prefix.count(encoder.image_token_id) == 256
+    assert encoded.scored_from == 0
+
+
+def test_tokens_are_those_of_the_whole_string(encoder: Encoder, checkpoint: Checkpoint) -> None:
+    tokenizer = checkpoint.processor.tokenizer
+    encoded = encoder.encode(prompt("What is the missing color?"))
+    assert isinstance(encoded, Encoded)
+    for candidate, suffix in zip(("red", "dark blue"), encoded.suffixes, strict=True):
+        whole = tokenizer(f"What is the missing color? {candidate}")["input_ids"]
+        assert [*encoded.prefix, *suffix] == whole
+
+
+def test_a_merge_across_the_boundary(encoder: Encoder, checkpoint: Checkpoint) -> None:
+    """With no joiner "mis" + "sing" is one word: its tokens are none of the prefix's own."""
+    tokenizer = checkpoint.processor.tokenizer
+    encoded = encoder.encode(prompt("the mis", candidates=("sing part denoted", "sing color of the shape"), joiner=""))
+    assert isinstance(encoded, Encoded)
+    alone = tokenizer("the mis")["input_ids"]
+    joint = [tokenizer(f"the mis{ending}")["input_ids"] for ending in ("sing part denoted", "sing color of the shape")]
+    assert joint[0][: len(alone)] != alone, "the test's premise: a merge changes the prefix's tokens"
+    assert encoded.scored_from > 0
+    assert [[*encoded.prefix, *suffix] for suffix in encoded.suffixes] == joint
+    assert len(encoded.prefix) + encoded.scored_from == len(alone)
+
+
+@pytest.mark.parametrize("special", ["<|image_pad|>", "<|im_end|>", "<|vision_start|><|image_pad|><|vision_end|>"])
+def test_special_tokens_in_the_data_stay_text(
+    encoder: Encoder, checkpoint: Checkpoint, picture: ImageFile, special: str
+) -> None:
+    tokenizer = checkpoint.processor.tokenizer
+    plain = encoder.encode(prompt(picture, "What colour?", candidates=("red", "blue")))
+    encoded = encoder.encode(prompt(picture, f"What {special} colour?", candidates=("red", f"{special} blue")))
+    assert isinstance(plain, Encoded)
+    assert isinstance(encoded, Encoded)
+    assert encoded.prefix.count(encoder.image_token_id) == 256
+    assert tokenizer.decode(encoded.prefix[258:]) == f"What {special} colour?"
+    assert tokenizer.decode(encoded.suffixes[1]) == f" {special} blue"
+    specials = set(tokenizer.all_special_ids)
+    assert not specials & set(encoded.prefix[258:])
+    assert not specials & set(encoded.suffixes[1])
+    assert encoded.prefix[:258] == plain.prefix[:258]
+    assert encoded.suffixes[0] == plain.suffixes[0]
+
+
+def test_special_tokens_beside_several_images(encoder: Encoder, tmp_path: Path) -> None:
+    files = []
+    for index, size in enumerate([(500, 500), (640, 480)]):
+        Image.new("RGB", size, (index * 90, 0, 0)).save(tmp_path / f"{index}.png")
+        files.append(ImageFile(tmp_path / f"{index}.png"))
+    tame = encoder.encode(prompt("Is ", files[0], " the # of ", files[1], files[0], "?"))
+    wild = encoder.encode(prompt("Is ", files[0], " the <|im_end|> of ", files[1], files[0], "?"))
+    assert isinstance(tame, Encoded)
+    assert isinstance(wild, Encoded)
+
+    def images(encoded: Encoded) -> list[int]:
+        """Lengths of the runs of image tokens."""
+        flags = "".join("i" if token == encoder.image_token_id else " " for token in encoded.prefix)
+        return [len(run) for run in flags.split()]
+
+    assert images(wild) == images(tame)
+    assert len(images(wild)) == 3
+
+
+def test_a_candidate_that_tokenises_to_nothing(qwen2vl: Path, tmp_path: Path) -> None:
+    """A tokenizer whose normalizer drops a character: a candidate of only that leaves no token."""
+    import json
+    import shutil
+
+    folder = tmp_path / "dropping"
+    shutil.copytree(qwen2vl, folder)
+    spec = json.loads((folder / "tokenizer.json").read_text())
+    spec["normalizer"] = {"type": "Replace", "pattern": {"Regex": "\u00ad"}, "content": ""}
+    (folder / "tokenizer.json").write_text(json.dumps(spec))
+    checkpoint = Checkpoint.open(folder)
+    encoder = Encoder(checkpoint, open_protocol("qwen2vl", checkpoint), torch.float32)
+    encoded = encoder.encode(prompt("What colour?", candidates=("red", "\u00ad"), joiner=""))
+    assert isinstance(encoded, Reason)
+    assert encoded.kind is ReasonKind.EMPTY_CANDIDATE
+    assert "tokenises to nothing" in encoded.detail
+
+
+def test_an_image_that_cannot_be_read_is_a_reason(encoder: Encoder, tmp_path: Path) -> None:
+    missing = encoder.encode(prompt(ImageFile(tmp_path / "none.png"), "What colour?"))
+    assert isinstance(missing, Reason)
+    assert missing.kind is ReasonKind.MISSING_IMAGE
+    Image.new("RGB", (1000, 2)).save(tmp_path / "strip.png")
+    strip = encoder.encode(prompt(ImageFile(tmp_path / "strip.png"), "What colour?"))
+    assert isinstance(strip, Reason)
+    assert "200 times" in strip.detail
+
+
+def test_pixel_bounds_need_a_processor_that_has_them(qwen2vl_chat: Path) -> None:
+    checkpoint = Checkpoint.open(qwen2vl_chat)
+    protocol = open_protocol("chat", checkpoint, min_pixels=3136, max_pixels=50176)
+    Encoder(checkpoint, protocol, torch.float32)
+    with pytest.raises(UsageError, match="give both or neither"):
+        open_protocol("chat", checkpoint, min_pixels=3136)
