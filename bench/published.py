@@ -22,16 +22,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 import torch
-from plain import TAG, PlainLoop, Question
 from PIL import Image
+from plain import TAG, PlainLoop, Question
 
 from radar_fast.checkpoint import Checkpoint
+from radar_fast.demo.series import write_checkpoints
 from radar_fast.engines import EngineOptions, open_engine
 from radar_fast.protocols import open_protocol
 from radar_fast.sample import ImageFile, Sample
-from radar_fast.demo.series import write_checkpoints
 
-WORDS = "red green blue yellow purple orange light dark small large circle square triangle hexagon".split()
+WORDS = ("red", "green", "blue", "yellow", "purple", "orange", "light", "dark", "small", "large", "circle", "square")
 
 
 def make_samples(folder: Path, count: int, candidates: int, size: tuple[int, int]) -> list[Sample]:

@@ -162,10 +162,10 @@ def _shortened(text: str, limit: int = 400) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _without_video(processor_class: type) -> type:
+def _without_video(processor_class: Any) -> Any:
     """The processor class less its video processor, which needs torchvision even to be constructed."""
 
-    class ImagesOnly(processor_class):  # type: ignore[misc, valid-type] # a base that is known at run time only
+    class ImagesOnly(processor_class):  # type: ignore[misc] # a base that is known at run time only
         @classmethod
         def get_attributes(cls) -> list[str]:
             return [name for name in super().get_attributes() if name != "video_processor"]

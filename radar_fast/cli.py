@@ -62,8 +62,8 @@ def _data_options(command: Command) -> Command:
                 "fields",
                 multiple=True,
                 metavar="OURS=THEIRS",
-                help="For jsonl: where a field is found, e.g. --field question=prompt --field answer_index=label. Ours: "
-                "question, image, options, answer, answer_index, distractors, id, task, ability.",
+                help="For jsonl: where a field is found, e.g. --field question=prompt --field answer_index=label. "
+                "Ours: question, image, options, answer, answer_index, distractors, id, task, ability.",
             ),
             click.option("--tasks", metavar="GLOB", help="Only tasks whose name matches."),
             click.option("--limit", type=int, metavar="N", help="Only the first N samples of each task."),
@@ -186,7 +186,7 @@ def demo(out: Path, data_only: bool, engine: str) -> None:
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
@@ -209,8 +209,8 @@ def _print_summary(console: Console, summary: dict[str, Any]) -> None:
     if engine["samples_per_second"]:
         ratio = engine["tokens_computed"] / max(engine["tokens_minimal"], 1)
         click.echo(
-            f"\n{engine['samples_per_second']:.1f} samples/s of model time; {engine['tokens_computed']} tokens computed, "
-            f"{ratio:.2f} times the minimum"
+            f"\n{engine['samples_per_second']:.1f} samples/s of model time; "
+            f"{engine['tokens_computed']} tokens computed, {ratio:.2f} times the minimum"
         )
     for kind, count in reasons.items():
         click.echo(f"unscored: {count} {kind}")

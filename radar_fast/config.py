@@ -6,7 +6,19 @@ from pathlib import Path
 
 from radar_fast.errors import UsageError
 
-__all__ = ["RunConfig"]
+__all__ = ["DEVICES", "DTYPES", "ENGINES", "FORMATS", "PROTOCOLS", "RunConfig", "check_choice"]
+
+FORMATS = ("m3", "jsonl")
+ENGINES = ("transformers", "vllm", "fake")
+DEVICES = ("cpu", "cuda")
+DTYPES = ("float32", "bfloat16", "float16")
+PROTOCOLS = ("qwen2vl", "chat")
+
+
+def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise UsageError unless ``value`` is ``auto`` or one of ``choices``."""
+    if value not in ("auto", *choices):
+        raise UsageError(f"--{option} {value}: unknown; it is one of auto, {', '.join(choices)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +69,11 @@ class RunConfig:
     """Read images that a link in the data folder points to, wherever they lie."""
 
     def __post_init__(self) -> None:
+        check_choice("format", self.format, FORMATS)
+        check_choice("engine", self.engine, ENGINES)
+        check_choice("device", self.device, DEVICES)
+        check_choice("dtype", self.dtype, DTYPES)
+        check_choice("protocol", self.protocol, PROTOCOLS)
         for option, value in (("limit", self.limit), ("batch-tokens", self.batch_tokens), ("workers", self.workers)):
             if value is not None and value < 1:
                 raise UsageError(f"--{option} {value}: must be at least 1")

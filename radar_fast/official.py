@@ -43,7 +43,7 @@ def export_official(records: Iterable[Record], folder: Path, name: str) -> list[
 
     All records are held at once, about 3 KB each: they come in the order they were scored in, and a file needs its
     own together. Raises ResultsError for a directory, data file or ``name`` that is no plain file name, a scored
-    record without ``metadata["question"]``, an id that is twice in a data file, and a file that cannot be written.
+    record without ``metadata["question"]``, and a file that cannot be written.
     """
     _require_plain(name, "the name of the files")
     directories: dict[str, dict[str, list[Record]]] = {}
@@ -69,11 +69,6 @@ def export_official(records: Iterable[Record], folder: Path, name: str) -> list[
 
 
 def _export_file(records: Sequence[Record], folder: Path, name: str, written: list[Path]) -> _FileResult:
-    ids: set[str] = set()
-    for record in records:
-        if record.id in ids:
-            raise ResultsError(f"sample {record.id!r} is twice in {folder.name!r}; keep one of its lines")
-        ids.add(record.id)
     results = [_result_of(record) for record in records if record.status == "scored"]
     successes = sum(success for _, success, _ in results)
     probabilities = [probability for _, _, probability in results]

@@ -13,12 +13,11 @@ from functools import partial
 from PIL import Image
 
 from radar_fast.checkpoint import Checkpoint
+from radar_fast.config import PROTOCOLS, check_choice
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.sample import ImageFile, Markup, Placeholder, Prompt, Sample
 
-__all__ = ["PROTOCOLS", "Protocol", "open_protocol", "smart_resize"]
-
-PROTOCOLS = ("qwen2vl", "chat")
+__all__ = ["Protocol", "open_protocol", "smart_resize"]
 
 PUBLISHED_MIN_PIXELS, PUBLISHED_MAX_PIXELS = 256 * 28 * 28, 768 * 28 * 28
 """What the published Qwen2-VL script gives its processor: 256 to 768 tokens an image."""
@@ -59,8 +58,7 @@ def open_protocol(
         UsageError: an unknown name, bounds that contradict each other, or ``chat`` without a checkpoint.
         ModelError: the checkpoint has no chat template that takes roles.
     """
-    if name not in ("auto", *PROTOCOLS):
-        raise UsageError(f"--protocol {name}: unknown; it is one of auto, {', '.join(PROTOCOLS)}")
+    check_choice("protocol", name, PROTOCOLS)
     if name == "auto":
         name = "qwen2vl" if checkpoint is None or _is_qwen2vl_base(checkpoint) else "chat"
     if name == "qwen2vl":

@@ -35,35 +35,41 @@ class ResultFolder:
         self.summary = path / "summary.json"
         """What :func:`radar_fast.run.summarize` made of the journal."""
 
-    def claim(self, identity: Mapping[str, Any], configuration: Mapping[str, Any]) -> bool:
-        """Make the folder this run's own, or find that it already is.
-
-        Args:
-            identity: nested mappings with strings and numbers.
-            configuration: the options as given, for the record.
-
-        Returns:
-            True if an earlier run of the same identity left results here.
+    def make(self) -> None:
+        """Make the folder, unless it is there.
 
         Raises:
-            ResultsError: the folder belongs to another identity, or cannot be read or made.
+            ResultsError: it cannot be made.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ResultsError(f"{self.path}: cannot be made a result folder: {error.strerror}") from None
-        if self.run.exists():
+
+    def claim(self, identity: Mapping[str, Any], configuration: Mapping[str, Any], *, empty: bool) -> None:
+        """Make the folder this run's own, or find that it already is. Call it with the journal open, hence locked.
+
+        Args:
+            identity: nested mappings with strings and numbers.
+            configuration: the options as given, for the record.
+            empty: the journal holds nothing, so that the folder may become this run's whatever it was before.
+
+        Raises:
+            ResultsError: the folder holds results of another identity, or cannot be read or written.
+        """
+        if not empty:
+            if not self.run.exists():
+                raise ResultsError(
+                    f"{self.samples}: a journal without its run.json, so nothing says what it belongs to; "
+                    "use another --out"
+                )
             differing = _differences(self.record().get("identity", {}), identity)
             if differing:
                 raise ResultsError(
                     f"{self.path}: holds results of another configuration; use another --out, or delete the folder. "
                     f"What differs: {'; '.join(differing)}"
                 )
-            return True
-        if self.samples.exists():
-            raise ResultsError(
-                f"{self.samples}: a journal without its run.json, so nothing says what it belongs to; use another --out"
-            )
+            return
         write_json_atomic(
             self.run,
             {
@@ -75,7 +81,6 @@ class ResultFolder:
                 "machine": {"platform": platform.platform(), "python": sys.version.split()[0]},
             },
         )
-        return False
 
     def record(self) -> dict[str, Any]:
         """``run.json``.

@@ -54,9 +54,9 @@ def score(config: RunConfig, watch: Watch | None = None) -> dict[str, Any]:
         "protocol": dict(protocol.settings),
         "engine": engine_identity(config.engine, checkpoint, options),
     }
-    folder.claim(identity, _plain(config))
-
+    folder.make()
     with Journal.open(folder.samples) as journal:
+        folder.claim(identity, _plain(config), empty=not journal.done)
         if journal.repaired_bytes:
             watch.say(f"{folder.samples}: cut off a torn end of {journal.repaired_bytes} bytes, left by a killed run")
         if journal.done:

@@ -65,15 +65,14 @@ def softmax_float32(means: Sequence[float]) -> tuple[float, ...]:
 
 
 def _float32(values: Sequence[float]) -> tuple[float, ...]:
-    # In float64, +, - and / of two float32 values and a final rounding give what float32 arithmetic gives.
+    # In float64, +, - and / of two float32 values and a final rounding give what float32 arithmetic gives. Native
+    # packing (no byte order in the layout) rounds like a C cast: what is too large becomes infinite.
     layout = f"{len(values)}f"
     return struct.unpack(layout, struct.pack(layout, *values))
 
 
 def _finite_float32(values: Sequence[float]) -> tuple[float, ...]:
-    if not all(map(math.isfinite, values)):
-        raise ValueError(f"scores must be finite, found {list(values)}")
-    try:
-        return _float32(values)
-    except OverflowError:
-        raise ValueError(f"scores must fit float32, found {list(values)}") from None
+    rounded = _float32(values)
+    if not all(map(math.isfinite, rounded)):
+        raise ValueError(f"scores must be finite in float32, found {list(values)}")
+    return rounded

@@ -126,7 +126,7 @@ def test_what_is_written_is_read_back_exactly(path: Path, written: list[Record])
         assert (journal.done, journal.repaired_bytes) == ({record.key for record in written}, 0)
 
 
-@pytest.mark.parametrize("text", ["\ud800", "\ud83d\ude00", "a\nb\r\u2028c\0", "\udcff", "😀", '"\\'])
+@pytest.mark.parametrize("text", ["\ud800", "\ud83d\ude00", "a\nb\r\u2028c\0", "😀", '"\\'])
 def test_odd_text_keeps_its_code_points(path: Path, text: str) -> None:
     record = a_record(id=text, candidates=(text, text + "a", "b"), metadata={text: text, "question": text})
     write(path, record)
@@ -139,8 +139,12 @@ def test_odd_text_keeps_its_code_points(path: Path, text: str) -> None:
 def test_no_number_that_json_lacks_is_written(path: Path, bad: float, where: str) -> None:
     good = a_record()
     scores = getattr(good, where)
-    broken = replace(good, **{where: bad if where == "seconds" else ((bad, 1.0), *scores[1:])})
-    with Journal.open(path) as journal, pytest.raises(ResultsError, match="'q0' of task 'task'.*infinite or no number"):
+    changes: dict[str, Any] = {where: bad if where == "seconds" else ((bad, 1.0), *scores[1:])}
+    broken = replace(good, **changes)
+    with (
+        Journal.open(path) as journal,
+        pytest.raises(ResultsError, match=r"'q0' of task 'task'.*infinite or no number"),
+    ):
         journal.append([a_record(1), broken])
     assert path.read_bytes() == b""  # and nothing of the call was written
 
@@ -158,7 +162,7 @@ def test_an_engines_infinite_logit_is_refused() -> None:
         ((Candidate((1.0,), (-1.0,)),) * 2, "3 candidates, but scores of 2 and 2"),
         ((Candidate((), ()),) * 3, "candidate 0 has 0 logits"),
         ((Candidate((1.0, 2.0), (-1.0,)),) * 3, "candidate 0 has 2 logits and 1 log-prob"),
-        ((Candidate((3e38 * 100,), (-1.0,)),) * 3, "infinite|float32"),
+        ((Candidate((3e38 * 100,), (-1.0,)),) * 3, "scores must be finite in float32"),
     ],
 )
 def test_scores_that_do_not_fit_the_sample_are_refused(candidates: tuple[Candidate, ...], message: str) -> None:
@@ -199,7 +203,8 @@ def test_a_sample_that_is_there_twice_is_an_error_with_both_lines(path: Path) ->
 # Torn ends
 
 
-def test_a_journal_cut_anywhere_is_resumed(tmp_path: Path) -> None:
+def test_a_journal_cut_anywhere_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)  # four a length, and no power fails here
     whole = tmp_path / "whole.jsonl"
     everything = [a_record(number, candidates=("a", "b", "c")) for number in range(5)]
     write(whole, *everything)
@@ -279,7 +284,7 @@ def test_a_line_of_something_else_is_no_torn_line(path: Path, change: dict[str, 
 @pytest.mark.parametrize("data", [b"[]\n", b"null\n", b'{"question": "theirs"}\n', b"a shopping list\nmilk\n"])
 def test_somebody_elses_file_is_not_emptied(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-    with pytest.raises(ResultsError, match="move it away|Move the file away"):
+    with pytest.raises(ResultsError, match=r"move it away|Move the file away"):
         Journal.open(path)
     assert path.read_bytes() == data
 
@@ -309,7 +314,7 @@ WRITER = """
 """
 
 
-def start(code: str, *arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":
+def start(code: str, *arguments: str | int | Path, **options: Any) -> "subprocess.Popen[str]":
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, **options)
@@ -531,13 +536,18 @@ def test_the_error_under_way_is_not_hidden_by_closing(path: Path, monkeypatch: p
     def failing(_descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
-    with pytest.raises(ZeroDivisionError), Journal.open(path):
-        monkeypatch.setattr(os, "fsync", failing)
-        raise ZeroDivisionError
+    def fail_in(journal: Journal) -> None:
+        with journal:
+            monkeypatch.setattr(os, "fsync", failing)
+            raise ZeroDivisionError
+
+    journal = Journal.open(path)
+    with pytest.raises(ZeroDivisionError):
+        fail_in(journal)
     monkeypatch.undo()
     journal = Journal.open(path)
     monkeypatch.setattr(os, "fsync", failing)
-    with pytest.raises(ResultsError, match="cannot save .*Input/output error"):
+    with pytest.raises(ResultsError, match=r"cannot save .*Input/output error"):
         journal.close()
     monkeypatch.undo()
     Journal.open(path).close()  # closed and unlocked all the same

@@ -143,7 +143,7 @@ def test_annotations_behind_symlinks(tmp_path: Path) -> None:
 def test_usage_errors(tmp_path: Path) -> None:
     m3_file(tmp_path / "m3")
     lines_file(tmp_path / "lines")
-    with pytest.raises(UsageError, match=r"'tsv'.*m3, jsonl"):
+    with pytest.raises(UsageError, match=r"--format tsv.*m3, jsonl"):
         open_reader(tmp_path / "lines", format="tsv")
     for format_name in ("auto", "m3"):
         with pytest.raises(UsageError, match=r"question.*m3"):
@@ -188,7 +188,7 @@ def test_selection() -> None:
         ({"tasks": ""}, "tasks"),
         ({"limit": 0}, "limit"),
         ({"limit": -1}, "limit"),
-        ({"abilities": (("*", " "),)}, "abilities"),
+        ({"abilities": (("*", " "),)}, "--ability"),
     ],
 )
 def test_selection_is_validated(wrong: dict[str, object], word: str) -> None:

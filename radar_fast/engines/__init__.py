@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Protocol as Interface
 
 from radar_fast.checkpoint import Checkpoint
+from radar_fast.config import ENGINES, check_choice
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Scored
 
-__all__ = ["DTYPES", "ENGINES", "WINDOW", "Engine", "EngineOptions", "engine_identity", "open_engine"]
-
-ENGINES = ("transformers", "vllm", "fake")
-DTYPES = ("float32", "bfloat16", "float16")
+__all__ = ["WINDOW", "Engine", "EngineOptions", "engine_identity", "open_engine"]
 
 WINDOW = 64
 """Prompts that are scheduled together. An engine may reorder and batch freely within the WINDOW prompts that start at
@@ -53,7 +51,7 @@ class EngineOptions:
     device: str = "auto"
     """``auto``, ``cpu`` or ``cuda``."""
     dtype: str = "auto"
-    """``auto`` (the checkpoint's own on a GPU, float32 on a CPU), or one of DTYPES."""
+    """``auto`` (the checkpoint's own on a GPU, float32 on a CPU), ``float32``, ``bfloat16`` or ``float16``."""
     batch_tokens: int | None = None
     """Most token positions in one forward pass, padding counted; None lets the engine choose for its device."""
     workers: int | None = None
@@ -79,8 +77,7 @@ def engine_identity(name: str, checkpoint: Checkpoint | None, options: EngineOpt
 
 
 def _resolved(name: str) -> str:
-    if name not in ("auto", *ENGINES):
-        raise UsageError(f"--engine {name}: unknown; it is one of auto, {', '.join(ENGINES)}")
+    check_choice("engine", name, ENGINES)
     return "transformers" if name == "auto" else name
 
 

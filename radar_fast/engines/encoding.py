@@ -143,7 +143,9 @@ class Encoder:
                 return Reason(ReasonKind.EMPTY_CANDIDATE, f"candidate {candidate!r} tokenises to nothing")
 
         split = split_candidates(prefix, joint)
-        expanded, inputs, token_inputs = prefix, {}, {}
+        expanded = prefix
+        inputs: dict[str, torch.Tensor] = {}
+        token_inputs: dict[str, torch.Tensor] = {}
         if images:
             try:
                 expanded, inputs, token_inputs = self._process(tame, images, add_special)

@@ -15,7 +15,8 @@ import torch
 
 from radar_fast.ahead import map_ahead
 from radar_fast.checkpoint import Checkpoint
-from radar_fast.engines import DTYPES, WINDOW, EngineOptions
+from radar_fast.config import DEVICES, DTYPES, check_choice
+from radar_fast.engines import WINDOW, EngineOptions
 from radar_fast.engines.encoding import Encoded, Encoder
 from radar_fast.engines.head import LogitScaling, token_scores
 from radar_fast.engines.packing import Batch, batch, packed_length, plan
@@ -193,7 +194,7 @@ class TransformersEngine:
         counts = [sum(len(suffix) - sample.scored_from for suffix in sample.suffixes) for sample in samples]
         return [
             (some.tolist(), others.tolist())
-            for some, others in zip(logits.split(counts), logprobs.split(counts), strict=True)
+            for some, others in zip(torch.split(logits, counts), torch.split(logprobs, counts), strict=True)
         ]
 
     def _hidden(self, packed: Batch, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -281,8 +282,7 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name not in ("cpu", "cuda"):
-        raise UsageError(f"--device {name}: unknown; it is one of auto, cpu, cuda")
+    check_choice("device", name, DEVICES)
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
     return torch.device(name)
@@ -298,8 +298,7 @@ def resolve_dtype(name: str, checkpoint: Checkpoint, device: torch.device) -> to
     """
     if name == "auto":
         name = checkpoint.dtype if device.type == "cuda" and checkpoint.dtype in DTYPES else "float32"
-    if name not in DTYPES:
-        raise UsageError(f"--dtype {name}: unknown; it is one of auto, {', '.join(DTYPES)}")
+    check_choice("dtype", name, DTYPES)
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 

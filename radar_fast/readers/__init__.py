@@ -8,16 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from radar_fast.config import FORMATS, check_choice
 from radar_fast.errors import DataError, UsageError
 from radar_fast.readers import jsonl, m3
 from radar_fast.readers.paths import shown_path
 from radar_fast.readers.selection import Selection
 from radar_fast.sample import Sample
 
-__all__ = ["FORMATS", "Reader", "Selection", "open_reader"]
-
-FORMATS = ("auto", "m3", "jsonl")
-"""What ``format`` may be; ``auto`` looks at the folder."""
+__all__ = ["Reader", "Selection", "open_reader"]
 
 _EXPECTED = (
     "m3 needs <directory>/*.json in one of its published directories, or <directory>/*_pretrained_mllm_eval.json; "
@@ -57,8 +55,7 @@ def open_reader(
     outside the folder. Nothing but names, and for ``auto`` first lines, is read yet. Raises UsageError for a wrong
     option and DataError for a folder that is missing, empty, ambiguous or not recognised.
     """
-    if format not in FORMATS:
-        raise UsageError(f"format: {format!r} is unknown: use {', '.join(FORMATS)}")
+    check_choice("format", format, FORMATS)
     if fields:
         jsonl.check_fields(fields)
     try:
@@ -66,7 +63,7 @@ def open_reader(
         if chosen == "m3":
             if fields:
                 raise UsageError(
-                    f"fields: {', '.join(fields)} mapped, but {shown_path(data)} is read as m3: remove them"
+                    f"--field: {', '.join(fields)} mapped, but {shown_path(data)} is read as m3: remove them"
                 )
             return m3.M3Reader.open(data, follow_symlinks=follow_symlinks)
         return jsonl.JsonlReader.open(data, fields=fields or {}, follow_symlinks=follow_symlinks)

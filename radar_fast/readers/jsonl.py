@@ -24,7 +24,6 @@ import orjson
 from radar_fast.errors import DataError, UsageError
 from radar_fast.readers.paths import DataFolder, annotations, shown_path, task_of
 from radar_fast.readers.records import (
-    MAX_IMAGES,
     Unfit,
     UniqueIds,
     check_candidates,
@@ -49,16 +48,16 @@ def check_fields(fields: Mapping[str, str]) -> None:
     """Raises UsageError for a mapping that names what there is not, or contradicts itself."""
     for ours, theirs in fields.items():
         if ours not in FIELDS:
-            raise UsageError(f"fields: {shown(ours)} is no field here: use {', '.join(FIELDS)}")
+            raise UsageError(f"--field: {shown(ours)} is no field here: use {', '.join(FIELDS)}")
         if not theirs:
-            raise UsageError(f"fields: {ours} is mapped to {shown(theirs)}: name a field of the file")
+            raise UsageError(f"--field: {ours} is mapped to {shown(theirs)}: name a field of the file")
     for one, other, why in (
         ("answer", "answer_index", "the answer is given either as text or as a position"),
         ("options", "distractors", "the wrong answers stand in either of them"),
         ("answer_index", "distractors", "a position needs the options it counts"),
     ):
         if one in fields and other in fields:
-            raise UsageError(f"fields: {one} and {other} are both mapped, but {why}: name one of them")
+            raise UsageError(f"--field: {one} and {other} are both mapped, but {why}: name one of them")
 
 
 def find_files(data: Path) -> list[Path]:
@@ -338,9 +337,6 @@ class _Line:
         images = self._images()
         tags = list(_TAG.finditer(question))
         order = self._order(tags, len(images)) if tags else list(range(len(images)))
-        if len(order) > MAX_IMAGES:
-            found = f"{len(order)} images, and the published protocol skips records with more than {MAX_IMAGES}"
-            raise Unfit(ReasonKind.TOO_MANY_IMAGES, found)
         if not tags:
             return (*images, question)
         parts: list[Part] = []

@@ -17,7 +17,6 @@ from radar_fast.errors import DataError
 from radar_fast.readers.json_stream import members
 from radar_fast.readers.paths import DataFolder, annotations, shown_path, task_of
 from radar_fast.readers.records import (
-    MAX_IMAGES,
     Unfit,
     UniqueIds,
     check_candidates,
@@ -28,7 +27,7 @@ from radar_fast.readers.records import (
 )
 from radar_fast.sample import ImageFile, Part, Reason, ReasonKind, Sample
 
-__all__ = ["DIRECTORIES", "M3Reader", "find_files"]
+__all__ = ["DIRECTORIES", "MAX_IMAGES", "M3Reader", "find_files"]
 
 _BY_CATEGORY = "by category"
 DIRECTORIES = {
@@ -73,6 +72,9 @@ _MMBENCH = dict.fromkeys(
     ),
     "reasoning",
 )
+
+MAX_IMAGES = 12
+"""The published scripts skip a record with more images."""
 
 _SUFFIX = "_pretrained_mllm_eval.json"
 _TAG = re.compile(r"<image \d+>")

@@ -44,7 +44,7 @@ class DataFolder:
         if not self._follow_symlinks and not self._really(path):
             found = (
                 f"image {shown(relative)} is reached by a symlink that leads outside the data folder: "
-                "copy the file into it, or follow symlinks if you trust the data"
+                "copy the file into it, or add --follow-symlinks if you trust the data"
             )
             raise Unfit(ReasonKind.PATH_OUTSIDE_DATA, found)
         return path
@@ -82,7 +82,7 @@ def annotations(files: list[Path], root: Path, *, follow_symlinks: bool) -> tupl
         if not follow_symlinks and not os.path.realpath(file).startswith(really_inside):
             raise DataError(
                 f"{name}: is reached by a symlink that leads outside {shown_path(root)}: "
-                "copy the file, or follow symlinks if you trust the data"
+                "copy the file, or add --follow-symlinks if you trust the data"
             )
         task = task_of(file)
         if task in tasks:

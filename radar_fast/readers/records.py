@@ -6,10 +6,7 @@ from collections.abc import Iterable
 
 from radar_fast.sample import Reason, ReasonKind
 
-__all__ = ["MAX_IMAGES", "Unfit", "UniqueIds", "check_candidates", "kind_of", "question_of", "shown", "text_of"]
-
-MAX_IMAGES = 12
-"""The published scripts skip a record with more images."""
+__all__ = ["Unfit", "UniqueIds", "check_candidates", "kind_of", "question_of", "shown", "text_of"]
 
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 80

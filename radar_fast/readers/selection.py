@@ -24,12 +24,12 @@ class Selection:
 
     def __post_init__(self) -> None:
         if self.tasks is not None and not self.tasks:
-            raise UsageError("tasks: the glob is empty: leave it out to take all tasks")
+            raise UsageError("--tasks: the glob is empty: leave it out to take all tasks")
         if self.limit is not None and self.limit < 1:
-            raise UsageError(f"limit: {self.limit} samples a task: give 1 or more, or leave it out to take all")
+            raise UsageError(f"--limit: {self.limit} samples a task: give 1 or more, or leave it out to take all")
         for glob, ability in self.abilities:
             if not glob or not ability.strip():
-                raise UsageError(f"abilities: {glob!r} -> {ability!r}: give a glob on the task and a name")
+                raise UsageError(f"--ability: {glob!r} -> {ability!r}: give a glob on the task and a name")
 
     def apply(self, samples: Iterable[Sample]) -> Iterator[Sample]:
         """The selected samples in the same order, lazily."""

@@ -100,9 +100,7 @@ class PlainLoop:
     def __init__(self, checkpoint: Path, min_pixels: int, max_pixels: int, dtype: torch.dtype = torch.float32) -> None:
         self.model = Qwen2VLForConditionalGeneration.from_pretrained(checkpoint, dtype=dtype).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-        self.images = Qwen2VLImageProcessorPil.from_pretrained(
-            checkpoint, min_pixels=min_pixels, max_pixels=max_pixels
-        )
+        self.images = Qwen2VLImageProcessorPil.from_pretrained(checkpoint, min_pixels=min_pixels, max_pixels=max_pixels)
 
     @torch.inference_mode()
     def __call__(self, question: Question) -> tuple[list[list[float]], list[list[float]]]:

@@ -23,7 +23,10 @@ class _DeclareOperators(importlib.abc.MetaPathFinder):
     """Acts once, when torchvision is first asked for, and then steps aside."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002 - the finder interface's
+        target: ModuleType | None = None,  # noqa: ARG002 - the finder interface's
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != "torchvision":
             return None

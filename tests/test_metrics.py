@@ -1,0 +1,327 @@
+"""The summary, against torch and against sums done by hand."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from radar_fast.errors import ResultsError, UsageError
+from radar_fast.metrics import Entry, collect, engine_totals, is_macro, summarize
+
+QUICK = 50
+
+
+@dataclass(frozen=True)
+class Line:
+    """As little as the metrics ask for."""
+
+    id: str
+    task: str = "task"
+    directory: str = "directory"
+    ability: str = "reasoning"
+    status: str = "scored"
+    reason_kind: str | None = None
+    answer: int | None = 0
+    logits: Sequence[Sequence[float]] = ((0.0,), (0.0,))
+    logprobs: Sequence[Sequence[float]] = ((-1.0,), (-1.0,))
+    tokens_computed: int = 10
+    tokens_minimal: int = 8
+    seconds: float = 0.5
+
+
+def unscored(id: str, kind: str | None = "missing-image", **changes: Any) -> Line:  # noqa: A002
+    return replace(Line(id, status="unscored", reason_kind=kind, answer=None, logits=(), logprobs=()), **changes)
+
+
+def with_probability(id: str, probability: float, **changes: Any) -> Line:  # noqa: A002
+    """Two one-token candidates whose answer has this probability; the same in log-probabilities."""
+    logit = float(torch.logit(torch.tensor(probability, dtype=torch.float64)))
+    return replace(Line(id, logits=((logit,), (0.0,)), logprobs=((logit - 99,), (-99.0,))), **changes)
+
+
+def lines(count: int, seed: int = 0, tasks: int = 3) -> list[Line]:
+    draw = random.Random(seed)
+    result = []
+    for number in range(count):
+        names: dict[str, Any] = {
+            "task": f"t{number % tasks}",
+            "directory": f"d{number % tasks % 2}",
+            "ability": draw.choice("pr"),
+        }
+        if draw.random() < 0.1:
+            result.append(unscored(str(number), draw.choice(["too-long", "bad-record"]), **names))
+            continue
+        tokens = [[draw.gauss(3, 4) for _ in range(draw.randint(1, 4))] for _ in range(draw.randint(2, 5))]
+        logprobs = [[-abs(token + draw.gauss(0, 2)) for token in candidate] for candidate in tokens]
+        answer = draw.randrange(len(tokens))
+        result.append(
+            Line(str(number), **names, answer=answer, logits=tokens, logprobs=logprobs, seconds=draw.random())
+        )
+    return result
+
+
+def by_torch(members: list[Line], scores: str) -> tuple[float, float]:
+    """(mean probability of the answer, accuracy), as the published scripts get them."""
+    probabilities, successes = [], []
+    for line in members:
+        if line.status == "scored":
+            means = torch.tensor([sum(tokens) / len(tokens) for tokens in getattr(line, scores)])
+            softmax = torch.softmax(means, dim=0)
+            probabilities.append(softmax[line.answer].item())
+            successes.append(softmax.argmax().item() == line.answer)
+    return sum(probabilities) / len(probabilities), sum(successes) / len(successes)
+
+
+def test_every_entry_agrees_with_torch() -> None:
+    everything = lines(400)
+    summary = summarize(everything, bootstrap=QUICK)
+    groups: list[tuple[Entry, list[Line]]] = [(summary.overall, everything)]
+    for entries, name in ((summary.tasks, "task"), (summary.directories, "directory"), (summary.abilities, "ability")):
+        assert list(entries) == sorted({getattr(line, name) for line in everything})
+        groups += [
+            (entry, [line for line in everything if getattr(line, name) == value]) for value, entry in entries.items()
+        ]
+    assert len(groups) == 1 + 3 + 2 + 2
+    for entry, members in groups:
+        sds, accuracy = by_torch(members, "logits")
+        sds_logprob, accuracy_logprob = by_torch(members, "logprobs")
+        # A float32 softmax in torch is good to 1e-6 at worst, and less in the mean.
+        assert entry.sds == pytest.approx(sds, abs=1e-6)
+        assert entry.sds_logprob == pytest.approx(sds_logprob, abs=1e-6)
+        assert entry.accuracy == pytest.approx(accuracy)
+        assert entry.accuracy_logprob == pytest.approx(accuracy_logprob)
+        assert entry.scored == sum(line.status == "scored" for line in members)
+        assert entry.scored + entry.unscored == len(members)
+        assert entry.aggregation == "micro"
+        assert entry.sds_low is not None
+        assert entry.sds_high is not None
+        assert entry.sds_low < sds < entry.sds_high
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.permutations(lines(40)))
+def test_the_order_of_the_records_changes_no_bit(permuted: list[Line]) -> None:
+    assert summarize(permuted, bootstrap=QUICK) == summarize(lines(40), bootstrap=QUICK)
+    assert engine_totals(permuted) == engine_totals(lines(40))
+
+
+def test_an_entry_does_not_depend_on_the_others() -> None:
+    everything = lines(300)
+    alone = summarize([line for line in everything if line.task == "t1"], bootstrap=QUICK)
+    together = summarize(everything, bootstrap=QUICK)
+    assert alone.tasks["t1"] == together.tasks["t1"]
+    assert alone.overall != together.overall
+
+
+def test_the_seed_changes_intervals_only() -> None:
+    one, other = (summarize(lines(200), bootstrap=QUICK, seed=seed).overall for seed in (0, 1))
+    assert one.sds_low != other.sds_low
+    assert one.sds == other.sds
+    assert one == summarize(lines(200), bootstrap=QUICK).overall
+
+
+# Macro and micro
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "aggregation", "sds", "accuracy"),
+    [
+        ("MMBench_ocr_3", "macro", (0.8 + (0.2 + 0.4 + 0.6) / 3) / 2, (1 + 1 / 3) / 2),
+        ("MMMU_Pro_Art_3", "macro", (0.8 + (0.2 + 0.4 + 0.6) / 3) / 2, (1 + 1 / 3) / 2),
+        ("MathVista_3", "micro", (0.8 + 0.2 + 0.4 + 0.6) / 4, 2 / 4),
+    ],
+)
+def test_a_directory_of_many_files_is_averaged_as_published(
+    benchmark: str, aggregation: str, sds: float, accuracy: float
+) -> None:
+    records = [
+        with_probability("a", 0.8, task=f"{benchmark}_one"),
+        *(with_probability(str(share), share, task=f"{benchmark}_two") for share in (0.2, 0.4, 0.6)),
+        unscored("b", task=f"{benchmark}_two"),
+        unscored("c", task=f"{benchmark}_three"),  # no mean of its own, and none that it spoils
+    ]
+    summary = summarize(records, bootstrap=QUICK)
+    entry = summary.directories["directory"]
+    assert (entry.aggregation, entry.scored, entry.unscored) == (aggregation, 4, 2)
+    assert [entry.sds, entry.sds_logprob] == pytest.approx([sds, sds])
+    assert [entry.accuracy, entry.accuracy_logprob] == pytest.approx([accuracy, accuracy])
+    # Abilities and the whole are over samples whatever the directory does.
+    for other in (summary.abilities["reasoning"], summary.overall):
+        assert other.aggregation == "micro"
+        assert other.sds == pytest.approx(0.5)
+
+
+def test_a_macro_interval_resamples_within_tasks() -> None:
+    # Two tasks without any spread of their own: a resample over the pooled samples would vary, one within cannot.
+    records = [with_probability(f"{n}", 0.9, task="MMBench_a") for n in range(30)]
+    records += [with_probability(f"{n}", 0.1, task="MMBench_b") for n in range(10)]
+    summary = summarize(records, bootstrap=QUICK)
+    entry = summary.directories["directory"]
+    assert [entry.sds, entry.sds_low, entry.sds_high] == [pytest.approx(0.5)] * 3
+    assert [entry.accuracy, entry.accuracy_low, entry.accuracy_high] == [pytest.approx(0.5)] * 3
+    assert summary.overall.sds_low is not None
+    assert summary.overall.sds_low < 0.69 < 0.71 < (summary.overall.sds_high or 0)
+
+
+def test_which_names_are_macro() -> None:
+    assert is_macro(["other", "MMBench_ocr_5"])
+    assert is_macro(iter(["MMMU_Pro_Art_5_4_pretrained_mllm_eval"]))
+    assert not is_macro(["MMMU_Art", "mmbench"])
+    assert not is_macro([])
+
+
+# Ties, unscored samples, nothing at all
+
+
+@pytest.mark.parametrize(("answer", "accuracy"), [(0, 0.0), (1, 1.0), (2, 0.0)])
+def test_the_first_of_a_tie_is_the_models_choice(answer: int, accuracy: float) -> None:
+    line = Line("a", answer=answer, logits=[[1.0], [5.0], [4.0, 6.0]], logprobs=[[-9.0], [-1.0], [-1.0]])
+    entry = summarize([line], bootstrap=0).overall
+    assert (entry.accuracy, entry.accuracy_logprob) == (accuracy, accuracy)
+
+
+def test_unscored_samples_are_counted_by_reason_and_in_no_mean() -> None:
+    records = [
+        with_probability("a", 0.75),
+        unscored("b", "too-long"),
+        unscored("c", "bad-record"),
+        unscored("d", "too-long", task="empty"),
+        unscored("e", None, task="empty"),
+    ]
+    summary = summarize(records)
+    assert summary.overall.sds == pytest.approx(0.75)
+    assert summary.overall.accuracy == 1
+    assert (summary.overall.scored, summary.overall.unscored) == (1, 4)
+    assert summary.overall.reasons == {"bad-record": 1, "too-long": 2, "unknown": 1}
+    empty = summary.tasks["empty"]
+    assert (empty.scored, empty.unscored, empty.reasons) == (0, 2, {"too-long": 1, "unknown": 1})
+    numbers = [value for name, value in empty.to_dict().items() if name.startswith(("sds", "accuracy"))]
+    assert numbers == [None] * 8
+
+
+def test_no_records_at_all() -> None:
+    summary = summarize([])
+    assert summary.to_dict()["tasks"] == summary.to_dict()["abilities"] == {}
+    assert (summary.overall.sds, summary.overall.scored, summary.overall.unscored) == (None, 0, 0)
+    totals = engine_totals([])
+    assert (totals.seconds, totals.scored, totals.samples_per_second) == (0, 0, None)
+
+
+def test_a_single_sample_has_an_interval_of_no_width() -> None:
+    entry = summarize([with_probability("a", 0.75)]).overall
+    assert entry.sds_low == entry.sds == entry.sds_high
+    assert entry.accuracy_low == entry.accuracy == entry.accuracy_high == 1
+
+
+def test_without_bootstrap_there_are_no_intervals() -> None:
+    entry = summarize(lines(20), bootstrap=0).overall
+    assert entry.sds_low is entry.sds_high is entry.accuracy_low is entry.accuracy_high is None
+    assert entry.sds is not None
+
+
+# Intervals
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    # 200 runs of 120 coin flips: a 90 % interval should hold the coin's probability in about 180 of them.
+    truth = np.random.default_rng(0)
+    covered = 0
+    for run in range(200):
+        flips = truth.random(120) < 0.3
+        entry = summarize(
+            [with_probability(str(n), 0.99 if flip else 0.01) for n, flip in enumerate(flips)],
+            bootstrap=300,
+            seed=run,
+            confidence=0.9,
+        ).overall
+        assert entry.accuracy_low is not None
+        assert entry.accuracy_high is not None
+        covered += entry.accuracy_low <= 0.3 <= entry.accuracy_high
+    assert 165 <= covered <= 195
+
+
+def test_intervals_have_the_width_of_the_normal_approximation() -> None:
+    entry = summarize(lines(2000)).overall
+    assert entry.accuracy is not None
+    error = (entry.accuracy * (1 - entry.accuracy) / entry.scored) ** 0.5
+    assert (entry.accuracy_high or 0) - (entry.accuracy_low or 0) == pytest.approx(2 * 1.96 * error, rel=0.1)
+    wider = summarize(lines(2000), confidence=0.99).overall
+    assert (wider.sds_low or 1) < (entry.sds_low or 0)
+
+
+def test_more_samples_than_draws_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = summarize(lines(100), bootstrap=QUICK)
+    monkeypatch.setattr("radar_fast.metrics.DRAWS_AT_ONCE", 7)
+    assert summarize(lines(100), bootstrap=QUICK) == at_once
+
+
+# Shape
+
+
+def test_the_dictionary_is_flat_below_its_names() -> None:
+    summary = summarize(lines(50), bootstrap=QUICK)
+    document = summary.to_dict()
+    assert list(document) == ["tasks", "directories", "abilities", "overall"]
+    assert document["overall"] == {
+        "sds": summary.overall.sds,
+        "accuracy": summary.overall.accuracy,
+        "sds_logprob": summary.overall.sds_logprob,
+        "accuracy_logprob": summary.overall.accuracy_logprob,
+        "sds_low": summary.overall.sds_low,
+        "sds_high": summary.overall.sds_high,
+        "accuracy_low": summary.overall.accuracy_low,
+        "accuracy_high": summary.overall.accuracy_high,
+        "scored": summary.overall.scored,
+        "unscored": summary.overall.unscored,
+        "aggregation": "micro",
+        "reasons": dict(summary.overall.reasons),
+    }
+    assert document["tasks"]["t0"] == summary.tasks["t0"].to_dict()  # type: ignore[index]
+
+
+def test_engine_totals() -> None:
+    totals = engine_totals([Line("a"), Line("b"), unscored("c", seconds=0.25, tokens_computed=1)])
+    assert totals.to_dict() == {
+        "tokens_computed": 21,
+        "tokens_minimal": 24,
+        "seconds": 1.25,
+        "scored": 2,
+        "samples_per_second": 1.6,
+    }
+
+
+def test_one_pass_serves_both() -> None:
+    def once() -> Iterator[Line]:
+        yield from lines(30)
+
+    table = collect(once())
+    assert summarize(table, bootstrap=QUICK) == summarize(lines(30), bootstrap=QUICK)
+    assert engine_totals(table) == engine_totals(lines(30))
+
+
+# Refusals
+
+
+def test_a_sample_twice_is_refused() -> None:
+    with pytest.raises(ResultsError, match="'a' of task 'task' is in the records twice"):
+        summarize([Line("a"), Line("b"), Line("a")])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"answer": None}, {"answer": 2}, {"logits": [[float("nan")], [1.0]]}, {"logprobs": [[], [1.0]]}]
+)
+def test_unusable_scores_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ResultsError, match="'a' of task 'task' is scored, but"):
+        summarize([replace(Line("a"), **changes)])
+
+
+@pytest.mark.parametrize("arguments", [{"bootstrap": -1}, {"seed": -1}, {"confidence": 0}, {"confidence": 1}])
+def test_arguments_out_of_range_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="from 0 up and confidence between 0 and 1"):
+        summarize([], **arguments)
