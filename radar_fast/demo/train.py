@@ -23,6 +23,8 @@ from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VL
 from radar_fast.demo.blueprint import PREPROCESSOR, make_config, make_tokenizer
 from radar_fast.demo.lessons import Lesson, ask, collate, draw_items, fingerprint, guarded_fingerprints, prepare
 
+__all__ = ["evaluate", "save", "train"]
+
 STEPS = (50, 100, 200, 400, 800, 1600)
 """The steps to keep; training ends at the last."""
 BATCH = 64

@@ -1,0 +1,97 @@
+"""Which module may import which, what is public, and what the root folder must not shadow."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "radar_fast"
+MODULES = sorted(
+    path for path in PACKAGE.rglob("*.py") if "kernels" not in path.parts and path.name != "__main__.py"
+)
+
+LAYERS: tuple[set[str], ...] = (
+    {"errors", "sample", "scores", "ahead"},
+    {"config", "atomic", "images", "record"},
+    {"checkpoint", "readers", "metrics", "journal", "progress", "tables"},
+    {"protocols", "results", "official", "inspection"},
+    {"engines"},
+    {"run"},
+    {"demo"},
+    {"cli"},
+)
+"""Lowest first. A module imports only from layers below its own, or within its own package."""
+
+
+def room(path: Path) -> str:
+    """The module's place in LAYERS: its file, or the package it lies in."""
+    inner = path.relative_to(PACKAGE)
+    return inner.parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Rooms of ours that a module imports, anywhere in its code."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("radar_fast."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module == "radar_fast":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("radar_fast.")}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downwards(path: Path) -> None:
+    level = {name: number for number, layer in enumerate(LAYERS) for name in layer}
+    here = room(path)
+    if here == "__init__":
+        return
+    assert here in level, f"{here} has no layer yet: give it one in LAYERS"
+    for other in imported(path) - {here}:
+        assert level[other] < level[here], f"{path.name} imports {other}, which is not below it"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_all_is_there_and_true(path: Path) -> None:
+    names = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    module = importlib.import_module(names)
+    assert sorted(module.__all__) == sorted(set(module.__all__))
+    for name in module.__all__:
+        assert hasattr(module, name)
+
+
+def fresh(code: str, folder: Path = ROOT) -> None:
+    result = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_importing_the_package_imports_no_engine() -> None:
+    fresh(
+        "import sys, radar_fast; "
+        "heavy = {'torch', 'transformers', 'vllm', 'triton'} & set(sys.modules); assert not heavy, heavy"
+    )
+
+
+def test_the_root_does_not_shadow_the_kernels_library() -> None:
+    fresh(
+        "import importlib.util, os; spec = importlib.util.find_spec('kernels'); "
+        "assert spec is None or spec.origin is None or not spec.origin.startswith(os.getcwd() + os.sep), spec"
+    )
+    assert not (ROOT / "kernels" / "__init__.py").exists()
+    assert (PACKAGE / "kernels").is_symlink()
+    assert (PACKAGE / "kernels").resolve() == ROOT / "kernels"
+
+
+def test_every_error_of_ours_is_a_radar_error() -> None:
+    import radar_fast
+    from radar_fast import errors
+
+    for name in errors.__all__:
+        assert issubclass(getattr(errors, name), radar_fast.RadarError)
+        assert name in radar_fast.__all__
