@@ -9,7 +9,7 @@ from radar_fast.engines import Engine, EngineOptions, open_engine
 from radar_fast.errors import DataError, EngineError, ModelError, RadarError, ResultsError, UsageError
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.readers import Selection, open_reader
-from radar_fast.run import score, summarize
+from radar_fast.run import aggregate, score, summarize
 from radar_fast.sample import Candidate, ImageFile, Markup, Placeholder, Prompt, Reason, ReasonKind, Sample, Scored
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Scored",
     "Selection",
     "UsageError",
+    "aggregate",
     "open_engine",
     "open_protocol",
     "open_reader",

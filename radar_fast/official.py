@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from radar_fast.atomic import write_bytes_atomic
 from radar_fast.errors import ResultsError
-from radar_fast.journal import Record, write_bytes_atomic
 from radar_fast.metrics import is_macro
+from radar_fast.record import Record
 from radar_fast.scores import mean_score, softmax_float32
 
 __all__ = ["export_official"]

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from radar_fast import metrics
+from radar_fast.atomic import write_json_atomic
 from radar_fast.checkpoint import Checkpoint
 from radar_fast.config import RunConfig
 from radar_fast.engines import WINDOW, EngineOptions, engine_identity, open_engine
-from radar_fast.journal import Journal, read_records, record_of, write_json_atomic
+from radar_fast.journal import Journal, read_records
 from radar_fast.official import export_official
 from radar_fast.progress import SilentWatch, Watch
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.readers import Selection, open_reader
+from radar_fast.record import record_of
 from radar_fast.results import ResultFolder
 from radar_fast.sample import Prompt, ReasonKind, Sample, Scored
 
-__all__ = ["Survey", "score", "summarize", "survey"]
+__all__ = ["Survey", "aggregate", "score", "summarize", "survey"]
 
 
 def score(config: RunConfig, watch: Watch | None = None) -> dict[str, Any]:
@@ -56,6 +58,8 @@ def score(config: RunConfig, watch: Watch | None = None) -> dict[str, Any]:
     }
     folder.make()
     with Journal.open(folder.samples) as journal:
+        if not journal.locked:
+            watch.say(f"{folder.samples}: the file system has no locks; see that no other run writes to this folder")
         folder.claim(identity, _plain(config), empty=not journal.done)
         if journal.repaired_bytes:
             watch.say(f"{folder.samples}: cut off a torn end of {journal.repaired_bytes} bytes, left by a killed run")
@@ -150,6 +154,19 @@ def _official_name(run: dict[str, Any]) -> str:
     if protocol["name"] == "qwen2vl":
         return f"{name}_{protocol['min_pixels']}~{protocol['max_pixels']}"
     return name
+
+
+def aggregate(scored: Iterable[Scored], *, bootstrap: int = 1000) -> metrics.Summary:
+    """The numbers of scored samples that go through no journal: for library use.
+
+    Args:
+        scored: from an engine; read once.
+        bootstrap: resamples for the 95% intervals; 0 for none.
+
+    Raises:
+        ResultsError: a sample comes twice.
+    """
+    return metrics.summarize(map(record_of, scored), bootstrap=bootstrap)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from radar_fast.engines import WINDOW, EngineOptions, open_engine
 from radar_fast.engines import transformers as module
 from radar_fast.engines.transformers import TransformersEngine
 from radar_fast.errors import UsageError
-from radar_fast.journal import record_of
 from radar_fast.protocols import open_protocol
 from radar_fast.readers import open_reader
+from radar_fast.record import record_of
 from radar_fast.sample import ImageFile, ReasonKind, Sample, Scored
 
 BOUND = 1e-4

@@ -10,9 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "radar_fast"
-MODULES = sorted(
-    path for path in PACKAGE.rglob("*.py") if "kernels" not in path.parts and path.name != "__main__.py"
-)
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "kernels" not in path.parts and path.name != "__main__.py")
 
 LAYERS: tuple[set[str], ...] = (
     {"errors", "sample", "scores", "ahead"},

@@ -1,0 +1,77 @@
+"""Whole files, replaced in one step: whoever reads or resumes finds the old file or the new one, never half of one."""
+
+import contextlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+
+from radar_fast.errors import ResultsError
+
+__all__ = ["cannot", "sync_folder", "write_bytes_atomic", "write_json_atomic"]
+
+
+def write_json_atomic(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON so that ``path`` holds either all of it or what was there before.
+
+    Raises ResultsError where it cannot be written, or holds what JSON cannot say: as in orjson, but for NaN and
+    infinity, which would silently become null.
+    """
+    if _has_non_finite(value):
+        raise ResultsError(f"{path} was not written: it would hold a number that is infinite or no number")
+    try:
+        data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:
+        # Lone surrogates and integers beyond 64 bits, which Python's json can write.
+        try:
+            data = json.dumps(value, indent=2, allow_nan=False).encode() + b"\n"
+        except (TypeError, ValueError) as error:
+            raise ResultsError(f"{path} was not written: {error}") from error
+    write_bytes_atomic(path, data)
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Replace ``path`` by a file of ``data`` in one step, after it has reached the disk. Raises ResultsError."""
+    # A short name, so that it fits wherever the file's own does; in the same folder, as a rename needs.
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise cannot("write", path, error) from error
+    except ValueError as error:  # a NUL byte or a lone surrogate in the name
+        raise ResultsError(f"cannot write {str(path)!r}: {error}") from error
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            temporary.unlink(missing_ok=True)  # there only if something failed
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk confirm the names in a folder: a crash may otherwise lose a new file's name."""
+    with contextlib.suppress(OSError):  # some network file systems cannot; they order renames by themselves
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def cannot(verb: str, path: Path, error: OSError) -> ResultsError:
+    """The error to raise where the operating system refuses to ``verb`` a file."""
+    return ResultsError(f"cannot {verb} {path}: {error.strerror}. Check the folder, its permissions and the disk")
+
+
+def _has_non_finite(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_non_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_non_finite, value))
+    return isinstance(value, float) and not math.isfinite(value)

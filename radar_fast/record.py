@@ -1,0 +1,251 @@
+"""One line of the journal: what it says of a sample, and line <-> :class:`Record`.
+
+A line keeps everything that the summary and the exports need, token scores first: all other numbers in it can be
+computed again from those. Whatever text a benchmark holds, lone surrogates included, is read back as it was.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import Literal
+
+import orjson
+
+from radar_fast.errors import ResultsError
+from radar_fast.sample import Scored
+from radar_fast.scores import judge
+
+__all__ = ["Key", "Record", "json_of", "line_of", "record_from", "record_of"]
+
+Key = tuple[str, str]
+"""(task, id)."""
+TokenScores = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the journal. The fields are the line's keys; tuples are lists there."""
+
+    id: str
+    """The sample's id, unique within its task."""
+    task: str
+    """What the SDS is averaged over: the data file's name."""
+    directory: str
+    """The group of tasks it belongs to."""
+    ability: str
+    """``perception``, ``reasoning``, or a name given by the user."""
+    status: Literal["scored", "unscored"]
+    """``unscored`` is neither wrong nor zero."""
+    reason: str | None
+    """Why it is unscored: one line to read."""
+    reason_kind: str | None
+    """Why it is unscored: a :class:`~radar_fast.sample.ReasonKind` to count by."""
+    candidates: tuple[str, ...]
+    """The answer and its distractors, in the order in which they were scored."""
+    answer: int | None
+    """Index of the answer in ``candidates``; None where the data leave it unknown, never for a scored sample."""
+    logits: TokenScores
+    """Raw logits, one tuple a candidate, one fp32 value a token; empty when unscored."""
+    logprobs: TokenScores
+    """Log-probabilities of the same tokens (natural, never above 0); empty when unscored."""
+    sds: float | None
+    """Probability of the answer under the mean raw logits; None when unscored."""
+    sds_logprob: float | None
+    """The same under the mean log-probabilities."""
+    correct: bool | None
+    """Whether the answer has the highest mean raw logit; None when unscored."""
+    correct_logprob: bool | None
+    """The same under the mean log-probabilities."""
+    tokens_computed: int
+    """Token positions that the language model computed for it, padding counted."""
+    tokens_minimal: int
+    """Its prefix once and every answer token once."""
+    seconds: float
+    """Its share of the time its batch took to compute."""
+    metadata: Mapping[str, str | int]
+    """What exports need: ``question`` as published, ``index`` in its file, ``file``."""
+
+    @property
+    def key(self) -> Key:
+        """(task, id): unique in a journal."""
+        return self.task, self.id
+
+
+def record_of(scored: Scored) -> Record:
+    """The line for what an engine returned.
+
+    Raises ResultsError for what no line can say: a score that is infinite or no number (JSON has none; an engine
+    returns such a sample as unscored), or scores that do not match the sample's candidates.
+    """
+    sample = scored.sample
+    reason = scored.reason or sample.reason
+    logits: TokenScores = ()
+    logprobs: TokenScores = ()
+    sds = sds_logprob = correct = correct_logprob = None
+    if reason is None:
+        where = f"sample {sample.id!r} of task {sample.task!r}"
+        logits = tuple(tuple(map(float, candidate.logits)) for candidate in scored.candidates)
+        logprobs = tuple(tuple(map(float, candidate.logprobs)) for candidate in scored.candidates)
+        if problem := _problem_of_scores(sample.candidates, sample.answer, logits, logprobs):
+            raise ResultsError(
+                f"{where}: {problem}. Nothing was written for it; the engine has to return such a sample as unscored, "
+                "with a reason"
+            )
+        try:
+            raw, normalised = judge(logits, sample.answer), judge(logprobs, sample.answer)
+        except ValueError as error:
+            raise ResultsError(f"{where}: {error}") from error
+        sds, correct = raw.probability, raw.correct
+        sds_logprob, correct_logprob = normalised.probability, normalised.correct
+    return Record(
+        id=sample.id,
+        task=sample.task,
+        directory=sample.directory,
+        ability=sample.ability,
+        status="scored" if reason is None else "unscored",
+        reason=None if reason is None else reason.detail,
+        reason_kind=None if reason is None else reason.kind.value,
+        candidates=sample.candidates,
+        answer=sample.answer if 0 <= sample.answer < len(sample.candidates) else None,
+        logits=logits,
+        logprobs=logprobs,
+        sds=sds,
+        sds_logprob=sds_logprob,
+        correct=correct,
+        correct_logprob=correct_logprob,
+        tokens_computed=int(scored.tokens_computed),
+        tokens_minimal=int(scored.tokens_minimal),
+        seconds=float(scored.seconds),
+        metadata=sample.metadata,
+    )
+
+
+def line_of(record: Record) -> bytes:
+    """The record as JSON and a newline, in one line.
+
+    Raises ResultsError for a number that JSON has no word for, and metadata other than text and whole numbers.
+    """
+    where = f"sample {record.id!r} of task {record.task!r}"
+    numbers = (record.seconds, record.sds, record.sds_logprob)
+    tokens = (token for scores in (record.logits, record.logprobs) for candidate in scores for token in candidate)
+    if not all(number is None or math.isfinite(number) for number in (*numbers, *tokens)):
+        raise ResultsError(
+            f"{where}: a score or time is infinite or no number, which JSON cannot hold; the engine has to return "
+            "such a sample as unscored"
+        )
+    if not all(isinstance(value, str | int) for value in record.metadata.values()):
+        raise ResultsError(f"{where}: metadata may hold text and whole numbers only, found {dict(record.metadata)}")
+    value = {field.name: getattr(record, field.name) for field in fields(record)}
+    value["metadata"] = dict(record.metadata)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:
+        pass  # a lone surrogate, or an integer beyond 64 bits: orjson takes neither, Python's json both
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if not _SPLIT_PAIR.search(text):
+            text = json.dumps(value, allow_nan=False)
+        return text.encode("utf-8", "surrogatepass") + b"\n"
+    except (TypeError, ValueError) as error:
+        raise ResultsError(f"{where} cannot be written as JSON: {error}") from error
+
+
+# Two halves of a surrogate pair as two characters: as JSON escapes they would be read back as one character. So such
+# a line holds them raw, which strict UTF-8 does not allow; every other line is plain JSON for any reader.
+_SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+def json_of(line: bytes) -> object:
+    """The JSON in a line. Raises ValueError or RecursionError for a line that is cut short or no JSON."""
+    if not line.endswith(b"\n"):
+        raise ValueError("no newline at its end")
+    # Not orjson: it refuses lone surrogates, and rounds integers beyond 64 bits.
+    return json.loads(line.decode("utf-8", "surrogatepass"), parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def record_from(value: object) -> Record:
+    """The record that a line's JSON says; fields that :class:`Record` lacks are passed over.
+
+    Raises ValueError, with what is wrong, for JSON that is no record.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("it is no object")
+    arguments = {}
+    for name, is_right in _CHECKS.items():
+        if name not in value:
+            raise ValueError(f"it has no {name!r}")
+        if not is_right(value[name]):
+            raise ValueError(f"{name!r} has the wrong type")
+        arguments[name] = value[name]
+    arguments["candidates"] = tuple(value["candidates"])
+    for name in ("logits", "logprobs"):
+        arguments[name] = tuple(tuple(map(float, tokens)) for tokens in value[name])
+    record = Record(**arguments)
+    if record.status == "scored":
+        problem = _problem_of_scores(record.candidates, record.answer, record.logits, record.logprobs)
+        if problem:
+            raise ValueError(problem)
+    return record
+
+
+def _problem_of_scores(
+    candidates: Sequence[str], answer: int | None, logits: TokenScores, logprobs: TokenScores
+) -> str | None:
+    """What keeps these from being the scores of those candidates."""
+    if answer is None or not 0 <= answer < len(candidates):
+        return f"answer {answer} is no index into its {len(candidates)} candidates"
+    if not len(candidates) == len(logits) == len(logprobs):
+        return f"{len(candidates)} candidates, but scores of {len(logits)} and {len(logprobs)}"
+    for index, (raw, normalised) in enumerate(zip(logits, logprobs, strict=True)):
+        if not raw or len(raw) != len(normalised):
+            return f"candidate {index} has {len(raw)} logits and {len(normalised)} log-probabilities"
+        if not all(map(math.isfinite, raw)) or not all(map(math.isfinite, normalised)):
+            return f"candidate {index} has a score that is infinite or no number"
+    return None
+
+
+Check = Callable[[object], bool]
+
+
+def _one_of(*types: type) -> Check:
+    return lambda value: type(value) in types  # not isinstance: true and false are no numbers
+
+
+def _list_of(check: Check) -> Check:
+    return lambda value: isinstance(value, list) and all(map(check, value))
+
+
+_TEXT = _one_of(str)
+_TEXT_OR_NULL = _one_of(str, NoneType)
+_COUNT = _one_of(int)
+_NUMBER = _one_of(int, float)
+_NUMBER_OR_NULL = _one_of(int, float, NoneType)
+_FLAG_OR_NULL = _one_of(bool, NoneType)
+_CHECKS: dict[str, Check] = {
+    "id": _TEXT,
+    "task": _TEXT,
+    "directory": _TEXT,
+    "ability": _TEXT,
+    "status": lambda value: value in ("scored", "unscored"),
+    "reason": _TEXT_OR_NULL,
+    "reason_kind": _TEXT_OR_NULL,
+    "candidates": _list_of(_TEXT),
+    "answer": _one_of(int, NoneType),
+    "logits": _list_of(_list_of(_NUMBER)),
+    "logprobs": _list_of(_list_of(_NUMBER)),
+    "sds": _NUMBER_OR_NULL,
+    "sds_logprob": _NUMBER_OR_NULL,
+    "correct": _FLAG_OR_NULL,
+    "correct_logprob": _FLAG_OR_NULL,
+    "tokens_computed": _COUNT,
+    "tokens_minimal": _COUNT,
+    "seconds": _NUMBER,
+    "metadata": lambda value: isinstance(value, dict) and all(isinstance(item, str | int) for item in value.values()),
+}
