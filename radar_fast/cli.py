@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from radar_fast.config import RunConfig
@@ -109,7 +108,7 @@ def score(fields: tuple[str, ...], abilities: tuple[str, ...], **options: Any) -
     config = RunConfig(
         fields=dict(_pairs("--field", fields)), abilities=tuple(_pairs("--ability", abilities)), **options
     )
-    console = Console()
+    console = _console()
     summary = run.score(config, watch_on(console))
     _print_summary(console, summary)
     click.echo(f"\nresults in {config.out}")
@@ -127,6 +126,7 @@ def inspect(data: Path, fields: tuple[str, ...], abilities: tuple[str, ...], **o
     """
     from radar_fast.inspection import inspect_samples
     from radar_fast.readers import Selection, open_reader
+    from radar_fast.tables import new_table
 
     selection = Selection(
         tasks=options["tasks"], limit=options["limit"], abilities=tuple(_pairs("--ability", abilities))
@@ -138,17 +138,13 @@ def inspect(data: Path, fields: tuple[str, ...], abilities: tuple[str, ...], **o
         follow_symlinks=options["follow_symlinks"],
     )
     reports = inspect_samples(selection.apply(reader))
-    table = Table(header_style="bold", pad_edge=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column("task", overflow="fold")
-    table.add_column("ability")
-    for column in ("samples", "candidates", "images", "problems"):
-        table.add_column(column, justify="right")
+    table = new_table("task", ("ability", "samples", "candidates", "images", "problems"))
     for report in reports.values():
         few, many = report.fewest_candidates, report.most_candidates
         span = "-" if few is None else str(many) if few == many else f"{few}-{many}"
         counts = (str(report.samples), span, str(report.images), str(len(report.problems)))
         table.add_row(Text(report.task), Text(report.ability), *counts)
-    Console().print(table)
+    _console().print(table)
     problems = [(report.task, *problem) for report in reports.values() for problem in report.problems]
     for task, sample_id, reason in problems:
         click.echo(f"{task}, {sample_id}: {reason}")
@@ -167,7 +163,7 @@ def summarize(out: Path, official_out: Path | None) -> None:
     from radar_fast import run
 
     summary = run.summarize(out, official_out=official_out)
-    _print_summary(Console(), summary)
+    _print_summary(_console(), summary)
     _exit_by(summary)
 
 
@@ -182,7 +178,7 @@ def demo(out: Path, data_only: bool, engine: str) -> None:
     """
     from radar_fast.demo.show import show
 
-    show(out, Console(), data_only=data_only, engine=engine)
+    show(out, _console(), data_only=data_only, engine=engine)
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -197,14 +193,18 @@ def _pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
     return pairs
 
 
+def _console() -> Console:
+    """Standard output. A log has no width of its own and gets what a table needs, so that nothing wraps in it."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
 def _print_summary(console: Console, summary: dict[str, Any]) -> None:
     from radar_fast.tables import summary_tables
 
-    # A log has no width of its own: give the table what it needs, so that no number is ever cut.
-    wide = console if console.is_terminal else Console(width=160)
-    for table in summary_tables(summary):
-        wide.print()
-        wide.print(table)
+    for table in summary_tables(summary, console.width):
+        console.print()
+        console.print(table)
     engine, reasons = summary["engine"], summary["overall"]["reasons"]
     if engine["samples_per_second"]:
         ratio = engine["tokens_computed"] / max(engine["tokens_minimal"], 1)

@@ -64,7 +64,8 @@ def score(config: RunConfig, watch: Watch | None = None) -> dict[str, Any]:
         if journal.repaired_bytes:
             watch.say(f"{folder.samples}: cut off a torn end of {journal.repaired_bytes} bytes, left by a killed run")
         if journal.done:
-            watch.say(f"{config.out}: {len(journal.done)} samples are scored already; going on with the rest")
+            left = found.samples - len(journal.done)
+            watch.say(f"{config.out}: {len(journal.done)} samples are scored already, {left} are left")
         if len(journal.done) < found.samples:
             _score_rest(config, checkpoint, protocol, options, selection.apply(reader), found, journal, folder, watch)
     return summarize(config.out, official_out=config.official_out)

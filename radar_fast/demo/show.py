@@ -47,11 +47,10 @@ def show(out: Path, console: Console, *, data_only: bool = False, engine: str = 
             min_pixels=PIXELS,
             max_pixels=PIXELS,
         )
-        steps.append((checkpoint.name, score(config, watch_on(console))))
-    wide = console if console.is_terminal else Console(width=160)
-    for section, heading in (("tasks", "SDS by task"), ("directories", "by directory"), ("abilities", "by ability")):
-        wide.print()
-        wide.print(growth_table(steps, section, heading))
+        steps.append((checkpoint.name.removeprefix("step-"), score(config, watch_on(console))))
+    for section, heading in (("tasks", "task"), ("directories", "directory"), ("abilities", "ability")):
+        say(f"\nSDS by {heading} at training step")
+        console.print(growth_table(steps, section, heading))
     say(f"\nresults in {results}; look closer with: radar-fast summarize {results / series[-1].name}")
 
 
