@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import Qwen2Tokenizer, Qwen2VLConfig, Qwen2VLForConditionalGeneration
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 SPECIAL = [
@@ -41,7 +41,7 @@ _TEXT = [
 ]
 
 
-def write_tokenizer(folder: Path, template: str | None) -> Qwen2Tokenizer:
+def write_tokenizer(folder: Path, template: str | None) -> PreTrainedTokenizerFast:
     """Qwen2's kind: byte-level BPE, NFC, its split pattern; a small vocabulary."""
     bpe = Tokenizer(models.BPE())
     bpe.normalizer = normalizers.NFC()
@@ -57,8 +57,6 @@ def write_tokenizer(folder: Path, template: str | None) -> Qwen2Tokenizer:
         _TEXT * 4, trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet, show_progress=False)
     )
     bpe.add_special_tokens(SPECIAL)
-    from transformers import PreTrainedTokenizerFast
-
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         eos_token="<|endoftext|>",
@@ -73,7 +71,7 @@ def write_tokenizer(folder: Path, template: str | None) -> Qwen2Tokenizer:
 def write_qwen2vl(
     folder: Path, *, seed: int = 0, template: str | None = BASE_TEMPLATE, layers: int = 2, vocabulary: int | None = None
 ) -> Path:
-    """Write a checkpoint with random weights that are large enough for logits to differ."""
+    """A tiny Qwen2-VL with the published image tokens; ``template`` None leaves it without a chat template."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = write_tokenizer(folder, template)
     ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
@@ -97,13 +95,7 @@ def write_qwen2vl(
         vision_start_token_id=ids["<|vision_start|>"],
         vision_end_token_id=ids["<|vision_end|>"],
     )
-    torch.manual_seed(seed)
-    model = Qwen2VLForConditionalGeneration(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(std=0.25)
-    model.save_pretrained(folder)
+    _save_random(Qwen2VLForConditionalGeneration(config), folder, seed)
     Qwen2VLImageProcessorPil().save_pretrained(folder)
     return folder
 
@@ -141,13 +133,7 @@ def write_llava(folder: Path, *, seed: int = 0, template: str = ROLE_TEMPLATE) -
         image_token_id=image,
         image_seq_length=16,
     )
-    torch.manual_seed(seed)
-    model = LlavaForConditionalGeneration(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(std=0.2)
-    model.save_pretrained(folder)
+    _save_random(LlavaForConditionalGeneration(config), folder, seed)
     images = CLIPImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
     LlavaProcessor(
         images,
@@ -159,3 +145,13 @@ def write_llava(folder: Path, *, seed: int = 0, template: str = ROLE_TEMPLATE) -
         num_additional_image_tokens=1,
     ).save_pretrained(folder)
     return folder
+
+
+def _save_random(model: PreTrainedModel, folder: Path, seed: int) -> None:
+    """With weights that are large enough for logits to differ."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=0.25)
+    model.save_pretrained(folder)
