@@ -1,6 +1,6 @@
 """One-pass scoring against the published algorithm, side by side in one run.
 
-    python bench/published.py [--model DIR] [--candidates 2,4,8] [--samples 48] [--rounds 3] [--size 336x280]
+    python bench/published.py [--model DIR] [--candidates 2,4,8] [--samples 96] [--rounds 3] [--size 336x280]
 
 The published side is the plain loop of tests/support/plain.py: a forward a candidate, the image preprocessed and
 encoded anew for each, logits at every position. The floor of the work, in token positions of the language model for P
@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a Qwen2-VL checkpoint; default: the demo's last")
     parser.add_argument("--candidates", default="2,4,8")
-    parser.add_argument("--samples", type=int, default=48)
+    parser.add_argument("--samples", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", default="336x280", help="of the pictures, before both resizes")
     parser.add_argument("--min-pixels", type=int, default=256 * 28 * 28)

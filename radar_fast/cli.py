@@ -95,9 +95,16 @@ def _data_options(command: Command) -> Command:
 @click.option("--max-pixels", type=int, metavar="N", help="Largest image area after resizing.  [published: 602112]")
 @click.option("--batch-tokens", type=int, metavar="N", help="Most tokens in one forward pass.")
 @click.option("--workers", type=int, metavar="N", help="Threads that read and preprocess images.")
+@click.option(
+    "--engine-arg",
+    "engine_args",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="One of vLLM's own engine arguments, e.g. --engine-arg tensor_parallel_size=2. May be repeated.",
+)
 @click.option("--official-out", type=_PATH, metavar="DIR", help="Also write the published scripts' files here.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code that lies in the checkpoint folder.")
-def score(fields: tuple[str, ...], abilities: tuple[str, ...], **options: Any) -> None:
+def score(fields: tuple[str, ...], abilities: tuple[str, ...], engine_args: tuple[str, ...], **options: Any) -> None:
     """Score a checkpoint on a benchmark.
 
     Exit status: 0 done; 1 done, but some samples could not be scored (other than by the 12-image rule); 2 the input
@@ -106,7 +113,10 @@ def score(fields: tuple[str, ...], abilities: tuple[str, ...], **options: Any) -
     from radar_fast import run
 
     config = RunConfig(
-        fields=dict(_pairs("--field", fields)), abilities=tuple(_pairs("--ability", abilities)), **options
+        fields=dict(_pairs("--field", fields)),
+        abilities=tuple(_pairs("--ability", abilities)),
+        engine_args={name.replace("-", "_"): value for name, value in _pairs("--engine-arg", engine_args)},
+        **options,
     )
     console = _console()
     summary = run.score(config, watch_on(console))
@@ -187,7 +197,7 @@ def _pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
             raise UsageError(f"{option} {text}: is not of the form NAME=VALUE")
-        if option == "--field" and name in dict(pairs):
+        if option != "--ability" and name in dict(pairs):
             raise UsageError(f"{option} {text}: {name} is given twice")
         pairs.append((name, value))
     return pairs

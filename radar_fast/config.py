@@ -61,6 +61,8 @@ class RunConfig:
     """Most token positions a forward pass; None: the engine's choice."""
     workers: int | None = None
     """Threads that read and preprocess images; None: one a core, at most 8."""
+    engine_args: Mapping[str, str] = field(default_factory=dict)
+    """vLLM's own engine arguments, name -> value as text; with ``engine`` vllm only."""
     official_out: Path | None = None
     """Also write the published scripts' files here."""
     trust_remote_code: bool = False

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,7 +12,7 @@ from radar_fast import metrics
 from radar_fast.atomic import write_json_atomic
 from radar_fast.checkpoint import Checkpoint
 from radar_fast.config import RunConfig
-from radar_fast.engines import WINDOW, EngineOptions, engine_identity, open_engine
+from radar_fast.engines import WINDOW, EngineOptions, choose_engine, engine_identity, open_engine
 from radar_fast.journal import Journal, read_records
 from radar_fast.official import export_official
 from radar_fast.progress import SilentWatch, Watch
@@ -48,8 +48,15 @@ def score(config: RunConfig, watch: Watch | None = None) -> dict[str, Any]:
         checkpoint = Checkpoint.open(config.model, trust_remote_code=config.trust_remote_code)
     protocol = open_protocol(config.protocol, checkpoint, min_pixels=config.min_pixels, max_pixels=config.max_pixels)
     options = EngineOptions(
-        device=config.device, dtype=config.dtype, batch_tokens=config.batch_tokens, workers=config.workers
+        device=config.device,
+        dtype=config.dtype,
+        batch_tokens=config.batch_tokens,
+        workers=config.workers,
+        arguments=config.engine_args,
     )
+    chosen, why = choose_engine(config.engine, options)
+    if why:
+        watch.say(f"engine {config.engine}: {chosen}, because {why}")
     identity = {
         "model": {"files": checkpoint.fingerprint()} if checkpoint else None,
         "data": {"format": reader.format, "samples": found.samples, "sha256": found.digest},
@@ -218,6 +225,6 @@ def _image_line(path: Path, root: Path) -> str:
 def _plain(config: RunConfig) -> dict[str, Any]:
     """The configuration as JSON takes it."""
     return {
-        name: str(value.resolve()) if isinstance(value, Path) else dict(value) if name == "fields" else value
+        name: str(value.resolve()) if isinstance(value, Path) else dict(value) if isinstance(value, Mapping) else value
         for name, value in asdict(config).items()
     }

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "radar_fast"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "kernels" not in path.parts and path.name != "__main__.py")
 
 LAYERS: tuple[set[str], ...] = (
-    {"errors", "sample", "scores", "ahead"},
+    {"errors", "sample", "scores", "ahead", "kernels"},
     {"config", "atomic", "images", "record"},
     {"checkpoint", "readers", "metrics", "journal", "progress", "tables"},
     {"protocols", "results", "official", "inspection"},

@@ -3,17 +3,17 @@
 Engines are imported when they are opened, so that reading and counting need neither torch nor vLLM.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol as Interface
 
 from radar_fast.checkpoint import Checkpoint
 from radar_fast.config import ENGINES, check_choice
-from radar_fast.errors import ModelError, UsageError
+from radar_fast.errors import UsageError
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Scored
 
-__all__ = ["WINDOW", "Engine", "EngineOptions", "engine_identity", "open_engine"]
+__all__ = ["WINDOW", "Engine", "EngineOptions", "choose_engine", "engine_identity", "open_engine"]
 
 WINDOW = 64
 """Prompts that are scheduled together. An engine may reorder and batch freely within the WINDOW prompts that start at
@@ -56,6 +56,30 @@ class EngineOptions:
     """Most token positions in one forward pass, padding counted; None lets the engine choose for its device."""
     workers: int | None = None
     """Threads that read and preprocess images; None: one a core, at most 8."""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    """vLLM's own engine arguments, by name, as text; for the vLLM engine only. They may change a score, as a
+    quantisation does, and are part of its identity, but for those that only place and schedule."""
+
+
+_PLACING = frozenset(
+    {
+        "block_size",
+        "data_parallel_size",
+        "disable_log_stats",
+        "distributed_executor_backend",
+        "enable_chunked_prefill",
+        "enable_prefix_caching",
+        "enforce_eager",
+        "gpu_memory_utilization",
+        "kv_cache_memory_bytes",
+        "load_format",
+        "max_num_seqs",
+        "mm_processor_cache_gb",
+        "pipeline_parallel_size",
+        "tensor_parallel_size",
+    }
+)
+"""Engine arguments that change no score beyond rounding."""
 
 
 def engine_identity(name: str, checkpoint: Checkpoint | None, options: EngineOptions) -> dict[str, str]:
@@ -66,29 +90,44 @@ def engine_identity(name: str, checkpoint: Checkpoint | None, options: EngineOpt
     Raises:
         UsageError: an unknown name, or a device or dtype that is not to be had.
     """
-    name = _resolved(name)
+    name, _ = choose_engine(name, options)
     if name == "fake" or checkpoint is None:
         return {"name": name, "device": "none", "dtype": "none"}
     from radar_fast.engines.transformers import resolve_device, resolve_dtype
 
     device = resolve_device(options.device)
     dtype = resolve_dtype(options.dtype, checkpoint, device)
-    return {"name": name, "device": device.type, "dtype": str(dtype).removeprefix("torch.")}
+    identity = {"name": name, "device": device.type, "dtype": str(dtype).removeprefix("torch.")}
+    if telling := sorted(item for item in options.arguments.items() if item[0] not in _PLACING):
+        identity["arguments"] = " ".join(f"{argument}={value}" for argument, value in telling)
+    return identity
 
 
-def _resolved(name: str) -> str:
+def choose_engine(name: str, options: EngineOptions) -> tuple[str, str]:
+    """What ``auto`` stands for here, and why; another name stands for itself, and needs no reason.
+
+    transformers, until the vLLM engine has been checked on a GPU; it is taken by name.
+
+    Raises:
+        UsageError: an unknown name, or engine arguments for an engine that takes none.
+    """
     check_choice("engine", name, ENGINES)
-    return "transformers" if name == "auto" else name
+    why = ""
+    if name == "auto":
+        name, why = "transformers", "the vLLM engine has not been checked on a GPU yet; --engine vllm asks for it"
+    if options.arguments and name != "vllm":
+        raise UsageError(f"--engine-arg: only --engine vllm takes engine arguments, and this is --engine {name}")
+    return name, why
 
 
 def open_engine(name: str, checkpoint: Checkpoint | None, protocol: Protocol, options: EngineOptions) -> Engine:
-    """Load the engine called ``name``; ``auto`` takes transformers.
+    """Load the engine called ``name``; for ``auto`` see :func:`choose_engine`.
 
     Raises:
         UsageError: an unknown name or option.
         ModelError: the checkpoint cannot be loaded by it.
     """
-    name = _resolved(name)
+    name, _ = choose_engine(name, options)
     if name == "fake":
         from radar_fast.engines.fake import FakeEngine
 
@@ -96,7 +135,9 @@ def open_engine(name: str, checkpoint: Checkpoint | None, protocol: Protocol, op
     if checkpoint is None:
         raise UsageError(f"--engine {name}: needs --model")
     if name == "vllm":
-        raise ModelError("--engine vllm: this version has no vLLM engine yet; use --engine transformers")
+        from radar_fast.engines.vllm import VllmEngine
+
+        return VllmEngine(checkpoint, protocol, options)
     from radar_fast.engines.transformers import TransformersEngine
 
     return TransformersEngine(checkpoint, protocol, options)

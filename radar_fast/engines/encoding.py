@@ -22,7 +22,7 @@ from radar_fast.images import read_image
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, ReasonKind
 
-__all__ = ["Encoded", "Encoder", "Split", "split_candidates"]
+__all__ = ["Encoded", "Encoder", "Split", "Tokens", "refused_images", "split_candidates"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,22 @@ def split_candidates(prefix: Sequence[int], joint: Sequence[Sequence[int]]) -> S
     return Split(shared, tuple(tuple(sequence[shared:]) for sequence in joint), len(prefix) - shared)
 
 
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A prompt's text as token ids, before its image tokens are expanded."""
+
+    prefix: tuple[int, ...]
+    """Token ids of the whole prefix, one image token an image."""
+    split: Split
+    """Where the candidates part from it."""
+    tame: str
+    """The prefix as text in which every special token is meant as such: what a processor may be given."""
+    tame_is_faithful: bool
+    """Whether ``tame`` is the prefix to the letter."""
+    add_special: bool
+    """Whether the tokenizer is to add its own special tokens around ``tame``."""
+
+
 class Encoder:
     """Encodes prompts for one checkpoint and protocol. Safe to call from several threads.
 
@@ -104,8 +120,45 @@ class Encoder:
         """The id that stands for one token of an image."""
         return self._image_id
 
+    @property
+    def image_processor(self) -> Any:
+        """The checkpoint's own image processor: PIL, within the protocol's pixel bounds."""
+        return self._processor.image_processor
+
     def encode(self, prompt: Prompt) -> Encoded | Reason:
         """Read the images, tokenise, and find the shared prefix; a Reason if this prompt cannot be scored."""
+        images = self.read_images(prompt)
+        if isinstance(images, Reason):
+            return images
+        tokens = self.tokenise(prompt)
+        if isinstance(tokens, Reason):
+            return tokens
+        split = tokens.split
+        expanded = list(tokens.prefix)
+        inputs: dict[str, torch.Tensor] = {}
+        token_inputs: dict[str, torch.Tensor] = {}
+        if images:
+            try:
+                expanded, inputs, token_inputs = self._process(tokens.tame, images, tokens.add_special)
+            except ValueError as error:
+                return refused_images(prompt, error)
+            if not tokens.tame_is_faithful:
+                [plain] = self._ids([tokens.tame], tokens.add_special)
+                expanded = _weave(list(tokens.prefix), plain, expanded, self._image_id)
+                if token_inputs:  # made for the defaced text; of these, only which tokens are images is known
+                    token_inputs = {"mm_token_type_ids": (torch.tensor(expanded) == self._image_id).int()}
+        kept = len(expanded) - split.scored_from
+        return Encoded(
+            prompt,
+            tuple(expanded[:kept]),
+            split.suffixes,
+            split.scored_from,
+            inputs,
+            {name: values[:kept] for name, values in token_inputs.items()},
+        )
+
+    def read_images(self, prompt: Prompt) -> list[Any] | Reason:
+        """The prompt's images as the processor is to get them, in reading order; a Reason if one cannot be had."""
         images = []
         for file in prompt.images:
             image = read_image(file)
@@ -115,7 +168,10 @@ class Encoder:
                 images.append(self._protocol.image(image))
             except ValueError as error:
                 return Reason(ReasonKind.UNREADABLE_IMAGE, f"{file.path}: {error}")
+        return images
 
+    def tokenise(self, prompt: Prompt) -> Tokens | Reason:
+        """The prompt's text as token ids, one image token an image; a Reason if this prompt cannot be scored."""
         text = "".join(part if isinstance(part, str) else part.text for part in prompt.parts)
         bos = getattr(self._tokenizer, "bos_token", None)
         add_special = not (bos and text.startswith(bos))
@@ -132,40 +188,16 @@ class Encoder:
             prefix, *joint = (self._faithful_ids([*pieces, (ending, False)], add_special) for ending in ["", *endings])
         else:
             prefix, *joint = self._ids([text, *(text + ending for ending in endings)], add_special)
-        if prefix.count(self._image_id) != len(images):
+        if prefix.count(self._image_id) != len(prompt.images):
             return Reason(
                 ReasonKind.IMAGE_TAG_MISMATCH,
                 f"the prompt holds {prefix.count(self._image_id)} image tokens ({self._image_token}) for "
-                f"{len(images)} images; take the image token out of the text",
+                f"{len(prompt.images)} images; take the image token out of the text",
             )
         for candidate, sequence in zip(prompt.candidates, joint, strict=True):
             if len(sequence) <= len(prefix):
                 return Reason(ReasonKind.EMPTY_CANDIDATE, f"candidate {candidate!r} tokenises to nothing")
-
-        split = split_candidates(prefix, joint)
-        expanded = prefix
-        inputs: dict[str, torch.Tensor] = {}
-        token_inputs: dict[str, torch.Tensor] = {}
-        if images:
-            try:
-                expanded, inputs, token_inputs = self._process(tame, images, add_special)
-            except ValueError as error:
-                named = ", ".join(str(file.path) for file in prompt.images)
-                return Reason(ReasonKind.UNREADABLE_IMAGE, f"{named}: the image processor refused: {error}")
-            if tame is not text:
-                [plain] = self._ids([tame], add_special)
-                expanded = _weave(prefix, plain, expanded, self._image_id)
-                if token_inputs:  # made for the defaced text; of these, only which tokens are images is known
-                    token_inputs = {"mm_token_type_ids": (torch.tensor(expanded) == self._image_id).int()}
-        kept = len(expanded) - split.scored_from
-        return Encoded(
-            prompt,
-            tuple(expanded[:kept]),
-            split.suffixes,
-            split.scored_from,
-            inputs,
-            {name: values[:kept] for name, values in token_inputs.items()},
-        )
+        return Tokens(tuple(prefix), split_candidates(prefix, joint), tame, tame == text, add_special)
 
     def _ids(self, texts: list[str], add_special_tokens: bool) -> list[list[int]]:
         ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=add_special_tokens)["input_ids"]
@@ -223,6 +255,12 @@ class Encoder:
     @cached_property
     def _literal(self) -> Any:
         return copy.deepcopy(self._tokenizer)
+
+
+def refused_images(prompt: Prompt, error: ValueError) -> Reason:
+    """The reason for a prompt whose images the image processor refused."""
+    named = ", ".join(str(file.path) for file in prompt.images)
+    return Reason(ReasonKind.UNREADABLE_IMAGE, f"{named}: the image processor refused: {error}")
 
 
 def _special_tokens(tokenizer: Any) -> set[str]:

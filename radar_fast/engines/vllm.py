@@ -1,0 +1,400 @@
+"""vLLM behind the seam: requests that share a prefix, submitted together, with images preprocessed ahead of them."""
+
+import contextlib
+import gc
+import hashlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from radar_fast.checkpoint import Checkpoint
+from radar_fast.engines import WINDOW, EngineOptions
+from radar_fast.engines.encoding import Encoder, refused_images
+from radar_fast.engines.transformers import resolve_device, resolve_dtype
+from radar_fast.engines.vllm_requests import Plan, plan_requests
+from radar_fast.engines.vllm_versions import (
+    Preprocessor,
+    check_version,
+    end_waiting_when_dead,
+    set_environment,
+    without_sent_images,
+)
+from radar_fast.errors import EngineError, ModelError, RadarError, UsageError
+from radar_fast.protocols import Protocol
+from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
+
+__all__ = ["IN_FLIGHT", "VllmEngine"]
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT = 64
+"""Samples that vLLM holds at a time: enough for a step of any budget, few enough that their images fit the memory."""
+AHEAD = 32
+"""Samples that are read and preprocessed, or about to be, while vLLM is busy."""
+
+
+@dataclass(slots=True)
+class _Ready:
+    """A sample that is ready to be submitted, and what has come back of it."""
+
+    prompt: Prompt
+    shared: dict[str, Any]
+    """vLLM's input for the shared prefix, images included."""
+    plan: Plan
+    tokens_minimal: int
+    scores: dict[int, list[list[float]]] = field(default_factory=dict)
+    """A request: [logit, log-probability] of each of its lookups."""
+    tokens_computed: int = 0
+
+
+@dataclass(slots=True)
+class _Counts:
+    requests: int = 0
+    prefix_cache_hits: int = 0
+    resubmissions: int = 0
+    startup_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    compute_seconds: float = 0.0
+
+
+class VllmEngine:
+    """Scores prompts with vLLM and the candidate pooler of :mod:`radar_fast.engines.vllm_plugin`.
+
+    Raises:
+        UsageError: no vLLM, one of another version, an unknown engine argument, or a device that it is not built for.
+        ModelError: vLLM does not have the architecture, or cannot load the checkpoint.
+    """
+
+    name = "vllm"
+
+    def __init__(self, checkpoint: Checkpoint, protocol: Protocol, options: EngineOptions) -> None:
+        check_version()
+        set_environment()
+        started = time.perf_counter()
+        self._checkpoint, self._protocol = checkpoint, protocol
+        self._device = resolve_device(options.device).type
+        self._dtype = resolve_dtype(options.dtype, checkpoint, torch.device(self._device))
+        self._encoder = Encoder(checkpoint, protocol, self._dtype)
+        self._workers = options.workers or min(8, len(os.sched_getaffinity(0)))
+        self._engine = self._start(options)
+        end_waiting_when_dead(self._engine)
+        self._limit = int(self._engine.vllm_config.model_config.max_model_len)
+        self._preprocess = Preprocessor(self._engine, self._encoder.image_processor)
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="encode")
+        self._counts = _Counts()
+        self._scoring = False
+        self._unshared = 0.0  # seconds of steps that finished no sample yet
+        self._serial = 0
+        self._flying: dict[str, tuple[_Ready, int]] = {}
+        self._encoded_before = self._images_encoded()  # what profile and warm-up runs encoded
+        self._encoded = 0
+        self._counts.startup_seconds = time.perf_counter() - started
+
+    def score(self, prompts: Iterable[Prompt]) -> Iterator[Scored]:
+        """One :class:`Scored` a prompt, as they finish; samples of one image are put together within a window."""
+        waiting: deque[Future[_Ready | Scored]] = deque()
+        stream = _by_image(prompts)
+        samples_left: dict[int, _Ready] = {}
+        if self._scoring:
+            raise EngineError("score: another score() of this engine is still under way; use up what it yields first")
+        self._scoring = True
+        try:
+            while True:
+                for prompt in islice(stream, AHEAD - len(waiting)):
+                    waiting.append(self._pool.submit(self._prepare, prompt))
+                if not waiting and not self._flying:
+                    return
+                while waiting and len(samples_left) < IN_FLIGHT and (waiting[0].done() or not self._flying):
+                    before = time.perf_counter()
+                    ready = waiting.popleft().result()
+                    if not self._flying:
+                        self._counts.wait_seconds += time.perf_counter() - before
+                    if isinstance(ready, _Ready):
+                        refused = self._submit_sample(ready)
+                        if refused is None:
+                            samples_left[id(ready)] = ready
+                            continue
+                        ready = refused
+                    yield ready
+                if self._flying:
+                    yield from self._step(samples_left)
+        finally:
+            self._scoring = False
+            for future in waiting:
+                future.cancel()
+            if self._flying:  # the consumer left early
+                with contextlib.suppress(Exception):
+                    self._engine.abort_request(list(self._flying))
+                self._flying.clear()
+
+    def load_weights(self, path: Path) -> None:
+        """Go on with another checkpoint of the same architecture, in the same engine.
+
+        Not while a :meth:`score` is under way. Everything that vLLM computed with the old weights is dropped.
+
+        Raises:
+            ModelError: no checkpoint, one of another architecture, tokenizer or preprocessing, or one that cannot be
+                loaded; in the last case the engine must not be used any more.
+            EngineError: samples are in flight.
+        """
+        if self._scoring:
+            raise EngineError("load_weights: samples are still being scored; use up what score() yields first")
+        checkpoint = Checkpoint.open(path, trust_remote_code=self._checkpoint.trust_remote_code)
+        if differing := _differing_files(self._checkpoint, checkpoint):
+            raise ModelError(
+                f"{path}: its {', '.join(differing)} is not that of {self._checkpoint.path}; only checkpoints that "
+                "differ in their weights alone can follow one another in one engine"
+            )
+        try:
+            self._engine.collective_rpc("radar_load_weights", args=(str(checkpoint.path),))
+            self._drop_caches()
+        except Exception as error:
+            raise ModelError(f"{path}: vLLM cannot load these weights: {_shortened(error)}") from error
+        self._checkpoint = checkpoint
+
+    def describe(self) -> dict[str, str | int | float | bool | None]:
+        """Device, dtype, scheduling, and the engine's own counts."""
+        import vllm
+
+        config = self._engine.vllm_config if self._engine else None
+        described: dict[str, str | int | float | bool | None] = {
+            "vllm": vllm.__version__,
+            "device": self._device,
+            "device_name": torch.cuda.get_device_name() if self._device == "cuda" else "cpu",
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "workers": self._workers,
+        }
+        if config is not None:
+            self._encoded = self._images_encoded() - self._encoded_before
+            described |= {
+                "batch_tokens": int(config.scheduler_config.max_num_batched_tokens),
+                "block_size": int(config.cache_config.block_size),
+                "whole_requests": not config.scheduler_config.enable_chunked_prefill,
+                "tensor_parallel": int(config.parallel_config.tensor_parallel_size),
+            }
+        counts = self._counts
+        return described | {
+            "requests": counts.requests,
+            "prefix_cache_hits": counts.prefix_cache_hits,
+            "resubmissions": counts.resubmissions,
+            "images_encoded": self._encoded,
+            "processor_runs": self._preprocess.runs,
+            "startup_seconds": round(counts.startup_seconds, 3),
+            "wait_seconds": round(counts.wait_seconds, 3),
+            "compute_seconds": round(counts.compute_seconds, 3),
+        }
+
+    def close(self) -> None:
+        """Stop the workers and vLLM's processes, and free the device."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            with contextlib.suppress(Exception):
+                engine.engine_core.shutdown()
+            del engine
+            gc.collect()
+
+    # Before vLLM -----------------------------------------------------------------------------------------------------
+
+    def _start(self, options: EngineOptions) -> Any:
+        from vllm import LLMEngine
+        from vllm.engine.arg_utils import EngineArgs
+        from vllm.platforms import current_platform
+
+        from radar_fast.engines.vllm_options import engine_arguments, parse_arguments
+
+        if current_platform.device_type != self._device:
+            raise UsageError(
+                f"--engine vllm --device {self._device}: this vLLM is built for {current_platform.device_type}; use "
+                f"--device {current_platform.device_type}, or --engine transformers"
+            )
+        arguments = engine_arguments(
+            self._checkpoint,
+            dtype=str(self._dtype).removeprefix("torch."),
+            device=self._device,
+            pixels=self._protocol.pixels,
+            batch_tokens=options.batch_tokens,
+            given=parse_arguments(options.arguments),
+        )
+        try:
+            return LLMEngine.from_engine_args(EngineArgs(**arguments))
+        except RadarError:
+            raise
+        except Exception as error:
+            raise ModelError(f"{self._checkpoint.path}: vLLM cannot load it: {_shortened(error)}") from error
+
+    def _prepare(self, prompt: Prompt) -> _Ready | Scored:
+        """In a worker thread: read, tokenise, preprocess."""
+        images = self._encoder.read_images(prompt)
+        if isinstance(images, Reason):
+            return Scored(prompt.sample, reason=images)
+        tokens = self._encoder.tokenise(prompt)
+        if isinstance(tokens, Reason):
+            return Scored(prompt.sample, reason=tokens)
+        shared: dict[str, Any] = {"type": "token", "prompt_token_ids": list(tokens.prefix)}
+        if images:
+            try:
+                shared = self._preprocess(tokens.prefix, images, list(map(_uuid, images)))
+            except ValueError as error:
+                return Scored(prompt.sample, reason=refused_images(prompt, error))
+        expanded = shared["prompt_token_ids"]
+        shared = {**shared, "prompt_token_ids": expanded[: len(expanded) - tokens.split.scored_from]}
+        length = len(shared["prompt_token_ids"])
+        longest = length + max(map(len, tokens.split.suffixes))
+        if longest > self._limit:
+            detail = f"{longest} tokens with the longest candidate; the model has positions for {self._limit}"
+            return Scored(prompt.sample, reason=Reason(ReasonKind.TOO_LONG, detail))
+        plan = plan_requests(tokens.split.suffixes, tokens.split.scored_from)
+        return _Ready(prompt, shared, plan, length + sum(map(len, tokens.split.suffixes)))
+
+    # vLLM ------------------------------------------------------------------------------------------------------------
+
+    def _submit_sample(self, ready: _Ready) -> Scored | None:
+        """All of a sample's requests, one after the other; Scored where vLLM refuses the sample."""
+        for request in range(len(ready.plan.requests)):
+            try:
+                self._submit(ready, request)
+            except ValueError as error:  # such as an image of more tokens than the encoder cache holds
+                mine = [name for name, (other, _) in self._flying.items() if other is ready]
+                self._engine.abort_request(mine)
+                for name in mine:
+                    del self._flying[name]
+                reason = Reason(ReasonKind.TOO_LONG, f"vLLM refused it: {_shortened(error)}")
+                return Scored(ready.prompt.sample, reason=reason)
+            except Exception as error:
+                raise self._failed(error) from error
+        return None
+
+    def _submit(self, ready: _Ready, request: int, *, read_cache: bool = True) -> None:
+        from vllm import PoolingParams
+
+        from radar_fast.engines.vllm_plugin import TARGETS
+
+        asked = ready.plan.requests[request]
+        engine_input = dict(ready.shared)
+        if engine_input["type"] == "multimodal":
+            engine_input = without_sent_images(self._engine, engine_input)
+        engine_input["prompt_token_ids"] = [*ready.shared["prompt_token_ids"], *asked.suffix]
+        params = PoolingParams(
+            task="plugin",
+            skip_reading_prefix_cache=not read_cache,
+            extra_kwargs={TARGETS: [list(tokens) for tokens in asked.targets]},
+        )
+        self._serial += 1
+        name = str(self._serial)
+        self._flying[name] = (ready, request)
+        try:
+            self._engine.add_request(name, engine_input, params)
+        except BaseException:
+            del self._flying[name]
+            raise
+        self._counts.requests += 1
+
+    def _step(self, samples_left: dict[int, _Ready]) -> Iterator[Scored]:
+        """One engine step; what it finished."""
+        started = time.perf_counter()
+        try:
+            outputs = self._engine.step()
+        except Exception as error:
+            raise self._failed(error) from error
+        taken = time.perf_counter() - started
+        self._counts.compute_seconds += taken
+        self._unshared += taken
+        done = []
+        for output in outputs:
+            ready, request = self._flying.pop(output.request_id)
+            cached = output.num_cached_tokens or 0
+            self._counts.prefix_cache_hits += cached > 0
+            ready.tokens_computed += len(output.prompt_token_ids) - cached
+            scores = output.outputs.data
+            if len(scores) != ready.plan.requests[request].lookups:
+                # The cache reached past the first row that is wanted, as when a sample is scored again.
+                self._counts.resubmissions += 1
+                self._submit(ready, request, read_cache=False)
+                continue
+            ready.scores[request] = scores.tolist()
+            if len(ready.scores) == len(ready.plan.requests):
+                done.append(samples_left.pop(id(ready)))
+        if done:
+            share, self._unshared = self._unshared / len(done), 0.0
+            for ready in done:
+                yield _scored(ready, share)
+
+    def _images_encoded(self) -> int:
+        """By the first worker: under tensor parallelism each sees every image."""
+        try:
+            return int(self._engine.collective_rpc("radar_images_encoded")[0])
+        except Exception:  # a dead engine is reported where it was asked to score
+            return self._encoded_before + self._encoded
+
+    def _drop_caches(self) -> None:
+        self._engine.reset_mm_cache()
+        self._engine.reset_encoder_cache()
+        if not self._engine.reset_prefix_cache():
+            raise EngineError("vLLM did not reset its prefix cache; the old weights' blocks are still in it")
+
+    def _failed(self, error: Exception) -> EngineError:
+        return EngineError(
+            f"vLLM failed: {_shortened(error)}; what was scored is kept, and the same command goes on from there "
+            "(VLLM_LOGGING_LEVEL=INFO shows vLLM's own account)"
+        )
+
+
+def _by_image(prompts: Iterable[Prompt]) -> Iterator[Prompt]:
+    """Window by window, prompts of the same images next to each other, else in order."""
+    stream = iter(prompts)
+    while window := list(islice(stream, WINDOW)):
+        groups: dict[tuple[Path, ...], list[Prompt]] = {}
+        for number, prompt in enumerate(window):
+            key = tuple(image.path for image in prompt.images) or (Path(f"{number}"),)
+            groups.setdefault(key, []).append(prompt)
+        for group in groups.values():
+            yield from group
+
+
+def _uuid(image: Any) -> str:
+    """What tells one image from another: its size and pixels, as the processor gets them."""
+    digest = hashlib.blake2b(image.tobytes(), digest_size=16)
+    digest.update(repr((image.size, image.mode)).encode())
+    return digest.hexdigest()
+
+
+def _scored(ready: _Ready, seconds: float) -> Scored:
+    cost: dict[str, Any] = {
+        "tokens_computed": ready.tokens_computed,
+        "tokens_minimal": ready.tokens_minimal,
+        "seconds": seconds,
+    }
+    pairs = [[ready.scores[request][index] for request, index in candidate] for candidate in ready.plan.places]
+    if not all(abs(value) < float("inf") for candidate in pairs for pair in candidate for value in pair):
+        detail = "the model gave an infinite logit or one that is no number; try --dtype float32"
+        return Scored(ready.prompt.sample, reason=Reason(ReasonKind.NON_FINITE, detail), **cost)
+    candidates = tuple(
+        Candidate(tuple(logit for logit, _ in candidate), tuple(logprob for _, logprob in candidate))
+        for candidate in pairs
+    )
+    return Scored(ready.prompt.sample, candidates, **cost)
+
+
+def _differing_files(old: Checkpoint, new: Checkpoint) -> list[str]:
+    """Files that say how prompts are made and what the model is, in which two checkpoints differ."""
+    names = ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
+    before, after = old.fingerprint(), new.fingerprint()
+    told = [name for name in names if before.get(name) != after.get(name)]
+    silent = ("_name_or_path", "transformers_version")  # differ between checkpoints of one training run
+    configs = [{key: value for key, value in each.config.items() if key not in silent} for each in (old, new)]
+    return [*told, "config.json"] if configs[0] != configs[1] else told
+
+
+def _shortened(error: BaseException, limit: int = 400) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,130 @@
+"""``--engine-arg NAME=VALUE`` -> typed vLLM engine arguments, and the defaults that fit this use."""
+
+import contextlib
+import difflib
+import io
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from radar_fast.checkpoint import Checkpoint
+from radar_fast.engines.vllm_plugin import PREFIX, WorkerExtension
+from radar_fast.errors import ModelError, UsageError
+
+__all__ = ["WHOLE_REQUEST_TOKENS", "engine_arguments", "parse_arguments"]
+
+WHOLE_REQUEST_TOKENS = 32768
+"""Longest model for which requests are kept whole by default; a longer one's are split by chunked prefill, because
+the token budget of a step, and with it the memory for activations, would have to be as long as the model."""
+
+_OURS = {
+    "model": "--model",
+    "tokenizer": "--model",
+    "dtype": "--dtype",
+    "trust_remote_code": "--trust-remote-code",
+    "mm_processor_kwargs": "--min-pixels and --max-pixels",
+    "max_num_batched_tokens": "--batch-tokens",
+}
+"""Engine arguments that an option of ours sets."""
+_FIXED = ("runner", "convert", "hf_overrides", "worker_extension_cls", "pooler_config", "skip_tokenizer_init")
+"""Engine arguments that the candidate pooler needs as they are."""
+
+
+def parse_arguments(given: Mapping[str, str]) -> dict[str, Any]:
+    """NAME -> VALUE as text -> typed values, by vLLM's own command-line parser.
+
+    Raises:
+        UsageError: a name that this vLLM does not know or that is not to be set, or a value of another type.
+    """
+    if not given:
+        return {}
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    known = {field.name for field in fields(EngineArgs)}
+    words: list[str] = []
+    for name, value in given.items():
+        option = f"--engine-arg {name}={value}"
+        if name in _OURS:
+            raise UsageError(f"{option}: use {_OURS[name]}")
+        if name in _FIXED:
+            raise UsageError(f"{option}: the engine needs this argument as it sets it; leave it out")
+        if name not in known:
+            close = difflib.get_close_matches(name, sorted(known), 1)
+            hint = f"; did you mean {close[0]}?" if close else "; see vllm serve --help for their names"
+            raise UsageError(f"{option}: vLLM has no engine argument {name!r}{hint}")
+        flag = name.replace("_", "-")
+        if value.lower() in ("true", "false"):
+            words.append(f"--{flag}" if value.lower() == "true" else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", value]
+    parser = EngineArgs.add_cli_args(FlexibleArgumentParser(exit_on_error=False))
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            parsed = parser.parse_args(words)
+    except (Exception, SystemExit) as error:
+        lines = said.getvalue().strip().splitlines() or [str(error)]
+        raise UsageError(f"--engine-arg: {' '.join(lines[-1].split())[-300:]}") from None
+    return {name: getattr(parsed, name) for name in given}
+
+
+def engine_arguments(
+    checkpoint: Checkpoint,
+    *,
+    dtype: str,
+    device: str,
+    pixels: tuple[int, int] | None,
+    batch_tokens: int | None,
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Arguments for ``EngineArgs``: what the pooler needs, defaults by device, and over those what the user gave.
+
+    Raises:
+        ModelError: vLLM's registry does not have the checkpoint's architecture.
+    """
+    from vllm.model_executor.models.registry import ModelRegistry
+
+    from radar_fast.engines.vllm_plugin import register
+
+    register()
+    architecture = checkpoint.architecture
+    if PREFIX + architecture not in ModelRegistry.models:
+        raise ModelError(
+            f"{checkpoint.path / 'config.json'}: vLLM does not have the architecture {architecture!r}; use --engine "
+            "transformers"
+        )
+    arguments: dict[str, Any] = {
+        "model": str(checkpoint.path),
+        "dtype": dtype,
+        "trust_remote_code": checkpoint.trust_remote_code,
+        "runner": "pooling",
+        "hf_overrides": {"architectures": [PREFIX + architecture]},
+        "worker_extension_cls": f"{WorkerExtension.__module__}:{WorkerExtension.__name__}".replace(":", "."),
+        "enable_prefix_caching": True,
+        "enforce_eager": True,
+        "disable_log_stats": True,
+        "limit_mm_per_prompt": {"video": 0},
+        "seed": 0,
+        "enable_chunked_prefill": False,
+    }
+    if pixels is not None:
+        arguments["mm_processor_kwargs"] = {"size": {"shortest_edge": pixels[0], "longest_edge": pixels[1]}}
+    if device == "cpu":
+        arguments["block_size"] = 32  # the CPU default of 128 recomputes up to 127 tokens a candidate
+        arguments["gpu_memory_utilization"] = 0.3
+    arguments.update(given)
+    longest = arguments.get("max_model_len") or _positions(checkpoint)
+    budget = batch_tokens or max(8192 if device == "cpu" else 16384, min(longest, WHOLE_REQUEST_TOKENS))
+    arguments["max_num_batched_tokens"] = budget
+    if budget < longest and "enable_chunked_prefill" not in given:
+        arguments["enable_chunked_prefill"] = True
+    return arguments
+
+
+def _positions(checkpoint: Checkpoint) -> int:
+    """Positions that the checkpoint's language model has, by its config.json."""
+    for section in (checkpoint.config, checkpoint.config.get("text_config"), checkpoint.config.get("llm_config")):
+        if isinstance(section, dict) and isinstance(section.get("max_position_embeddings"), int):
+            return int(section["max_position_embeddings"])
+    return WHOLE_REQUEST_TOKENS

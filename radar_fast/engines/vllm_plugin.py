@@ -1,0 +1,236 @@
+"""What runs inside vLLM's own processes: the candidate pooler, and its registration for every architecture.
+
+vLLM loads :func:`register` through the ``vllm.general_plugins`` entry point in each of its processes. It makes known,
+for every architecture ``X`` that vLLM's registry has, an architecture ``RadarX``: the same model with its pooler
+replaced by :class:`CandidatePooler`. The class is derived when it is first asked for, so no list of families is needed
+and nothing is imported early.
+
+What a request wants to know is in its ``PoolingParams.extra_kwargs``, in one of two forms:
+
+- ``answer_tokens=n``: the prompt ends with n answer tokens; the scores of those.
+- ``targets=[[...], ...]``: for each of the prompt's last rows, the ids of the tokens that may follow it; the scores of
+  all, in that order. This is how candidates share rows.
+
+What comes back is an [n, 2] fp32 tensor: raw logit and log-probability of each token.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
+from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
+from vllm.model_executor.models.registry import ModelRegistry
+
+__all__ = ["ANSWER_TOKENS", "PREFIX", "TARGETS", "CandidatePooler", "WorkerExtension", "register"]
+
+PREFIX = "Radar"
+"""Put before an architecture's name: the same model with the candidate pooler."""
+
+ANSWER_TOKENS = "answer_tokens"
+"""The request's ``extra_kwargs`` entry with the number of its answer tokens."""
+
+TARGETS = "targets"
+"""The request's ``extra_kwargs`` entry with the ids to look up at each of its last rows."""
+
+TASKS = frozenset({"plugin", "token_classify"})
+"""``plugin`` where the runner knows it; ``token_classify`` is what plain ``/pooling`` clients can ask for."""
+
+CHUNK_BYTES = 256 * 2**20
+"""Most memory for fp32 logits at a time."""
+
+ROWS_AT_ONCE = 64
+"""Rows of the first call of the head, before the vocabulary's size is known; also the least."""
+
+
+def register() -> None:
+    """Make ``RadarX`` known for every architecture X of vLLM's registry. Imports no model; may be called again."""
+    for architecture in list(ModelRegistry.get_supported_archs()):
+        if not architecture.startswith(PREFIX):
+            ModelRegistry.register_model(PREFIX + architecture, f"{__name__}:{PREFIX}{architecture}")
+
+
+def __getattr__(name: str) -> Any:
+    """``RadarX``, derived from vLLM's X when it is first asked for."""
+    architecture = name.removeprefix(PREFIX)
+    if architecture == name or architecture not in ModelRegistry.models:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    derived = _derive(ModelRegistry.models[architecture].load_model_cls(), name)
+    globals()[name] = derived
+    return derived
+
+
+def _derive(base: Any, name: str) -> Any:
+    """``base`` with the candidate pooler. The multimodal processor's registration is inherited with the class."""
+
+    class WithCandidatePooler(base):  # type: ignore[misc] # a base that is known at run time only
+        is_pooling_model = True
+
+        def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:  # vLLM reads these names
+            super().__init__(vllm_config=vllm_config, prefix=prefix)
+            self.pooler = CandidatePooler(self.compute_logits)
+            self.radar_images_encoded = 0
+
+        def embed_multimodal(self, **kwargs: Any) -> Any:
+            embeddings = super().embed_multimodal(**kwargs)
+            self.radar_images_encoded += len(embeddings)
+            return embeddings
+
+    WithCandidatePooler.__name__ = WithCandidatePooler.__qualname__ = name
+    WithCandidatePooler.__module__ = __name__
+    return WithCandidatePooler
+
+
+class CandidatePooler(Pooler):  # type: ignore[misc] # vLLM is untyped here
+    """Answer rows of all requests of an engine step -> one LM-head call -> (raw logit, log-probability) a token.
+
+    The head is the model's own ``compute_logits`` on the gathered rows, so vocabulary padding, tied and quantised
+    heads, scaling, soft-cap and tensor-parallel shards are as in generation.
+
+    Rows are counted from the request's end, where image tokens are expanded already. A request of which the prefix
+    cache passed an answer row (its hidden state is not computed then) yields an empty [0, 2] tensor: it is to be
+    submitted again with ``skip_reading_prefix_cache``. A request that chunked prefill splits keeps the rows of earlier
+    steps in its ``PoolingStates``.
+    """
+
+    def __init__(self, compute_logits: Any) -> None:
+        super().__init__()
+        # Not as an attribute that nn.Module would register: the model holds the pooler, not the other way round.
+        object.__setattr__(self, "_compute_logits", compute_logits)
+
+    def get_supported_tasks(self) -> frozenset[str]:
+        """Both tasks mean the same."""
+        return TASKS
+
+    def get_pooling_updates(self, task: str) -> Any:  # noqa: ARG002 - vLLM's interface
+        """The pooler looks the answer tokens up in the prompt."""
+        return PoolingParamsUpdate(requires_token_ids=True)
+
+    def forward(self, hidden_states: torch.Tensor, pooling_metadata: Any) -> list[torch.Tensor | None]:
+        """Score what this step holds of every request's answer.
+
+        Args:
+            hidden_states: [S, D] of the step's S scheduled tokens, request after request.
+            pooling_metadata: vLLM's, with one entry a request.
+
+        Returns:
+            A request: [n, 2] fp32 when it is complete, [0, 2] when it has to be submitted again, None when it goes on.
+        """
+        cursor = pooling_metadata.get_pooling_cursor()
+        reached = cursor.seq_lens_cpu.tolist()
+        scheduled = cursor.num_scheduled_tokens_cpu.tolist()
+        lookups = list(map(_lookups, pooling_metadata.pooling_params, pooling_metadata.get_prompt_token_ids_cpu()))
+        found: list[list[int]] = []  # a request: which of its lookups have their row in this step
+        rows: list[int] = []
+        targets: list[int] = []
+        first = 0
+        for wanted, end, count in zip(lookups, reached, scheduled, strict=True):
+            here = [slot for slot, lookup in enumerate(wanted) if end - count <= lookup.position < end]
+            found.append(here)
+            rows += [first + wanted[slot].position - (end - count) for slot in here]
+            targets += [wanted[slot].token for slot in here]
+            first += count
+
+        scores = torch.split(self._scores(hidden_states, rows, targets), list(map(len, found)))
+        return [
+            _complete(len(wanted), here, mine, state.hidden_states_cache, finished)
+            for wanted, here, mine, state, finished in zip(
+                lookups, found, scores, pooling_metadata.pooling_states, cursor.get_finished_mask(), strict=True
+            )
+        ]
+
+    def _scores(self, hidden: torch.Tensor, rows: list[int], targets: list[int]) -> torch.Tensor:
+        """[T, 2] fp32 raw logits and log-probabilities of ``targets`` at ``rows``; the head sees each row once."""
+        scores = torch.zeros(len(rows), 2, dtype=torch.float32, device=hidden.device)
+        distinct = sorted(set(rows))
+        place = {row: index for index, row in enumerate(distinct)}
+        at = torch.tensor(distinct, dtype=torch.int64, device=hidden.device)
+        start, size = 0, ROWS_AT_ONCE
+        while start < len(distinct):
+            logits = self._compute_logits(hidden[at[start : start + size]])
+            if logits is None:  # gathered on another tensor-parallel rank, whose output is the one that counts
+                return scores
+            logits = logits.float()
+            top = logits.max(dim=-1).values
+            logsum = (logits - top[:, None]).exp_().sum(dim=-1).log_()
+            mine = [index for index, row in enumerate(rows) if start <= place[row] < start + size]
+            local = torch.tensor([place[rows[index]] - start for index in mine], device=hidden.device)
+            picked = logits[local, torch.tensor([targets[index] for index in mine], device=hidden.device)]
+            slots = torch.tensor(mine, device=hidden.device)
+            scores[slots, 0] = picked
+            scores[slots, 1] = ((picked - top[local]) - logsum[local]).clamp_max_(0.0)
+            start += size
+            size = max(ROWS_AT_ONCE, CHUNK_BYTES // (4 * logits.shape[-1]))
+        return scores
+
+
+class _Lookup(NamedTuple):
+    position: int
+    """Of the row in the request, image tokens counted."""
+    token: int
+    """Whose score is wanted there."""
+
+
+def _lookups(params: Any, prompt: torch.Tensor) -> list[_Lookup]:
+    """What a request wants to know. Counted from its end, where image tokens are expanded already.
+
+    Profile and warm-up runs say nothing; they take one row, so that the head is part of what is measured.
+    """
+    said = params.extra_kwargs or {}
+    length = len(prompt)
+    if TARGETS in said:
+        wanted: Sequence[Sequence[int]] = said[TARGETS]
+        first = length - len(wanted)
+        return [_Lookup(first + row, token) for row, tokens in enumerate(wanted) for token in tokens]
+    count = min(int(said.get(ANSWER_TOKENS, 1)), length - 1)
+    tokens = prompt[length - count :].tolist() if count > 0 else []
+    return [_Lookup(length - count - 1 + index, token) for index, token in enumerate(tokens)]
+
+
+def _complete(
+    wanted: int, here: list[int], scores: torch.Tensor, kept: list[torch.Tensor], finished: bool
+) -> torch.Tensor | None:
+    """A request's output from this step's scores and those of earlier steps, which ``kept`` holds with their slots.
+
+    By slot, not by order: a request that was preempted computes rows anew.
+    """
+    if finished and not kept:
+        return scores if len(here) == wanted else scores[:0]
+    if here:
+        kept.append(torch.cat([torch.tensor(here).to(scores)[:, None], scores], dim=1))
+    if not finished:
+        return None
+    found = {int(row[0]): row[1:] for part in kept for row in part}
+    return torch.stack([found[slot] for slot in range(wanted)]) if len(found) == wanted else scores[:0]
+
+
+class WorkerExtension:
+    """Methods that vLLM adds to its workers (``worker_extension_cls``), for ``collective_rpc`` by name."""
+
+    model_runner: Any
+
+    def radar_images_encoded(self) -> int:
+        """Images that this worker's vision encoder has encoded for requests, so far."""
+        return int(getattr(self.model_runner.get_model(), "radar_images_encoded", 0))
+
+    def radar_load_weights(self, path: str) -> None:
+        """Replace the model's weights by those in the checkpoint folder ``path``.
+
+        vLLM's own reload passes over a tied LM head, which no checkpoint has weights for: where the head keeps a copy
+        of its own, as the packed one of a CPU, it would stay the old one.
+        """
+        model = self.model_runner.get_model()
+        tied = list(_tied_heads(model))
+        self.model_runner.reload_weights(weights_path=path)
+        for head, embedding in tied:
+            head.weight = embedding.weight
+            head.quant_method.process_weights_after_loading(head)
+
+
+def _tied_heads(model: Any) -> Iterator[tuple[Any, Any]]:
+    """(LM head, input embedding) where the two share one weight."""
+    layers = [layer for layer in model.modules() if isinstance(layer, VocabParallelEmbedding)]
+    for head in layers:
+        for embedding in layers:
+            if isinstance(head, ParallelLMHead) and embedding is not head and embedding.weight is head.weight:
+                yield head, embedding

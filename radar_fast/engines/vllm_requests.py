@@ -1,0 +1,76 @@
+"""A sample's candidates -> the fewest vLLM requests that compute every row its scores need.
+
+Candidates are paths in a tree of tokens below the shared prefix. The row that a token is looked up at belongs to the
+path before it, and candidates that begin alike share it: the first of them computes it, and is asked for the tokens of
+all. So no request needs a row that lies in a sibling's cached blocks (the prefix's last row above all, which every
+candidate needs for its first token), a candidate's last token is never computed, and a candidate of one token, or one
+that equals another, needs no request of its own.
+
+Pure: token ids in, token ids out, no vLLM.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Plan", "Request", "plan_requests"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: the shared prefix, ``suffix``, and the tokens to look up at its last rows."""
+
+    suffix: tuple[int, ...]
+    """Token ids after the shared prefix; may be empty."""
+    targets: tuple[tuple[int, ...], ...]
+    """For each of the last rows: ids of the tokens to look up there."""
+
+    @property
+    def lookups(self) -> int:
+        """How many scores it returns."""
+        return sum(map(len, self.targets))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The requests of a sample, and where its candidates' scores will be."""
+
+    requests: tuple[Request, ...]
+    """At least one, at most one a candidate; to be submitted in this order."""
+    places: tuple[tuple[tuple[int, int], ...], ...]
+    """A candidate, an answer token: (request, index into the scores it returns)."""
+
+
+def plan_requests(suffixes: Sequence[Sequence[int]], scored_from: int) -> Plan:
+    """Plan the requests of a sample.
+
+    Args:
+        suffixes: a candidate: its token ids after the shared prefix; more than ``scored_from`` of them.
+        scored_from: index in every suffix of the first token that is scored.
+    """
+    owners: dict[tuple[int, ...], tuple[int, int]] = {}  # path -> the request that computes its row, and which row
+    rows: list[list[list[int]]] = []
+    paths: list[tuple[int, ...]] = []
+    for suffix in suffixes:
+        mine: list[list[int]] = []
+        for index in range(scored_from, len(suffix)):
+            path = tuple(suffix[:index])
+            if path not in owners:
+                owners[path] = (len(rows), len(mine))
+                mine.append([])
+            request, row = owners[path]
+            targets = mine[row] if request == len(rows) else rows[request][row]
+            if suffix[index] not in targets:
+                targets.append(suffix[index])
+        if mine:
+            rows.append(mine)
+            paths.append(tuple(suffix[:-1]))
+    starts = [[sum(map(len, mine[:row])) for row in range(len(mine))] for mine in rows]
+    places = []
+    for suffix in suffixes:
+        candidate = []
+        for index in range(scored_from, len(suffix)):
+            request, row = owners[tuple(suffix[:index])]
+            candidate.append((request, starts[request][row] + rows[request][row].index(suffix[index])))
+        places.append(tuple(candidate))
+    requests = tuple(Request(path, tuple(map(tuple, mine))) for path, mine in zip(paths, rows, strict=True))
+    return Plan(requests, tuple(places))

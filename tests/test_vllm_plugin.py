@@ -1,0 +1,123 @@
+"""The candidate pooler on vLLM's own metadata, step by step: what the engine cannot be made to do at will."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
+
+from vllm.pooling_params import PoolingParams
+from vllm.v1.pool.metadata import PoolingMetadata, PoolingStates
+
+from radar_fast.engines import vllm_plugin
+from radar_fast.engines.vllm_plugin import ANSWER_TOKENS, TARGETS, CandidatePooler
+
+WIDTH, VOCABULARY = 8, 23
+
+
+class Steps:
+    """Requests whose hidden states are known, pooled in steps of any shape."""
+
+    def __init__(self, lengths: list[int], extra: list[dict[str, object] | None]) -> None:
+        generator = torch.Generator().manual_seed(len(lengths))
+        self.head = torch.randn(WIDTH, VOCABULARY, generator=generator)
+        self.hidden = [torch.randn(length, WIDTH, generator=generator) for length in lengths]
+        self.prompts = [torch.randint(0, VOCABULARY, (length,), generator=generator) for length in lengths]
+        self.states = [PoolingStates() for _ in lengths]
+        self.extra, self.rows_seen = extra, 0
+        self.pooler = CandidatePooler(self.logits)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        self.rows_seen += len(hidden)
+        return hidden @ self.head
+
+    def step(self, spans: list[tuple[int, int]]) -> list[torch.Tensor | None]:
+        """``spans``: a request, from which position to which it is computed in this step."""
+        longest = max(map(len, self.prompts))
+        padded = torch.stack([torch.nn.functional.pad(prompt, (0, longest - len(prompt))) for prompt in self.prompts])
+        metadata = PoolingMetadata(
+            prompt_lens=torch.tensor(list(map(len, self.prompts))),
+            prompt_token_ids=None,
+            prompt_token_ids_cpu=padded,
+            pooling_params=[PoolingParams(task="plugin", extra_kwargs=extra) for extra in self.extra],
+            pooling_states=self.states,
+        )
+        scheduled = np.array([stop - start for start, stop in spans])
+        reached = torch.tensor([stop for _, stop in spans])
+        metadata.build_pooling_cursor(scheduled, reached, torch.device("cpu"))
+        hidden = torch.cat([states[start:stop] for states, (start, stop) in zip(self.hidden, spans, strict=True)])
+        return self.pooler(hidden, metadata)
+
+    def expected(self, request: int, position: int, token: int) -> list[float]:
+        logits = (self.hidden[request][position] @ self.head).double()
+        return [logits[token].item(), logits.log_softmax(-1)[token].item()]
+
+
+def test_answers_of_several_requests_in_one_call() -> None:
+    steps = Steps([9, 5, 7], [{ANSWER_TOKENS: 3}, {TARGETS: [[1, 4, 2], [0]]}, {ANSWER_TOKENS: 1}])
+    first, second, third = steps.step([(0, 9), (0, 5), (0, 7)])
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert first.dtype == torch.float32
+    wanted = [steps.expected(0, 5 + index, int(steps.prompts[0][6 + index])) for index in range(3)]
+    torch.testing.assert_close(first.double(), torch.tensor(wanted).double(), atol=1e-5, rtol=0)
+    wanted = [steps.expected(1, 3, token) for token in (1, 4, 2)] + [steps.expected(1, 4, 0)]
+    torch.testing.assert_close(second.double(), torch.tensor(wanted).double(), atol=1e-5, rtol=0)
+    assert third.shape == (1, 2)
+    assert steps.rows_seen == 3 + 2 + 1, "the head sees every row once, however many tokens are looked up there"
+
+
+@pytest.mark.parametrize("cached", [5, 6, 8])
+def test_cached_past_an_answer_row_gives_no_numbers(cached: int) -> None:
+    """Rows 5, 6 and 7 are wanted; from a later start on, one is not computed."""
+    steps = Steps([9], [{ANSWER_TOKENS: 3}])
+    [scores] = steps.step([(cached, 9)])
+    assert scores is not None
+    assert len(scores) == (3 if cached <= 5 else 0)
+
+
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_a_request_in_two_steps_is_the_request_in_one(cut: int) -> None:
+    whole = Steps([9], [{ANSWER_TOKENS: 4}]).step([(0, 9)])[0]
+    steps = Steps([9], [{ANSWER_TOKENS: 4}])
+    assert steps.step([(0, cut)]) == [None]
+    [scores] = steps.step([(cut, 9)])
+    assert whole is not None
+    assert scores is not None
+    torch.testing.assert_close(scores, whole, atol=1e-5, rtol=0)
+
+
+def test_a_preempted_request_starts_over() -> None:
+    whole = Steps([9], [{ANSWER_TOKENS: 4}]).step([(0, 9)])[0]
+    steps = Steps([9], [{ANSWER_TOKENS: 4}])
+    steps.step([(0, 7)])
+    [scores] = steps.step([(0, 9)])
+    assert whole is not None
+    assert scores is not None
+    torch.testing.assert_close(scores, whole, atol=1e-5, rtol=0)
+
+
+def test_profile_and_warm_up_runs_say_nothing_and_pass() -> None:
+    """Some are of one token; all of them let the head see a row where there is one."""
+    steps = Steps([6, 1], [None, None])
+    outputs = steps.step([(0, 6), (0, 1)])
+    assert [len(output) for output in outputs if output is not None] == [1, 0]
+
+
+def test_slabs_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Steps([30], [{ANSWER_TOKENS: 25}]).step([(0, 30)])[0]
+    monkeypatch.setattr(vllm_plugin, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(vllm_plugin, "CHUNK_BYTES", 4 * VOCABULARY * 3)
+    slabs = Steps([30], [{ANSWER_TOKENS: 25}]).step([(0, 30)])[0]
+    assert whole is not None
+    assert slabs is not None
+    torch.testing.assert_close(whole, slabs, atol=1e-6, rtol=0)
+
+
+def test_a_rank_without_logits_returns_the_right_shapes() -> None:
+    steps = Steps([9], [{ANSWER_TOKENS: 3}])
+    object.__setattr__(steps.pooler, "_compute_logits", lambda hidden: None)  # noqa: ARG005 - the signature
+    [scores] = steps.step([(0, 9)])
+    assert scores is not None
+    assert scores.shape == (3, 2)
