@@ -11,6 +11,10 @@ The floor of the work, in token positions of the language model for P tokens of 
 K * (P + A) for the peer, which reads no prefix cache when it is asked for prompt_logprobs; P + K * A for one pass.
 Both run in this process, one engine after the other, each with one untimed round before.
 
+Open: the peer preprocesses with vLLM's own image processor (torchvision), ours with PIL, so the two see slightly other
+pixels; until it is given the same one, the logit difference that is printed is no parity result, and no ratio of this
+script has been recorded.
+
 Prints a table, then one JSON line.
 """
 
