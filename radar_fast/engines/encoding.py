@@ -254,7 +254,9 @@ class Encoder:
 
     @cached_property
     def _literal(self) -> Any:
-        return copy.deepcopy(self._tokenizer)
+        literal = copy.deepcopy(self._tokenizer)
+        literal("warm-up", add_special_tokens=False, split_special_tokens=True)  # sets it, before threads share it
+        return literal
 
 
 def refused_images(prompt: Prompt, error: ValueError) -> Reason:
