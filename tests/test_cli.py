@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from bench_data import write_jsonl, write_m3
 from PIL import Image
+from processes import uncovered
 
 from radar_fast.sample import ReasonKind
 
@@ -332,8 +333,7 @@ def test_a_full_disk_ends_in_one_line_and_the_run_resumes(tmp_path: Path) -> Non
     data, out = write_jsonl(tmp_path / "data"), tmp_path / "out"
     base = ["score", "--engine", "fake", "--data", data, "--out", out]
     limit = 6000
-    uncovered = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    full = radar(*base, env=uncovered, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    full = radar(*base, env=uncovered(), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     refused(full, "samples.jsonl", "the same command goes on from there")
     kept = lines_of(out)
     assert 0 < len(kept) < 20, "every line that is there is whole"

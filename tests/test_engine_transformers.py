@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from plain import TAG, PlainLoop, Question, puzzle_questions, sds
+from processes import uncovered
 from tiny import ROLE_TEMPLATE, write_llava, write_qwen2vl
 
 from radar_fast import metrics
@@ -289,8 +290,9 @@ short = [Sample(f"s{i}", "t", "d", "a", ("what color is it?",), ("red", "blue"),
 list(engine.score(map(protocol.prompt, short)))  # threads and libraries take their share before the limit is set
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 used = int(status["VmSize"].split()[0]) * 1024
-resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20, resource.RLIM_INFINITY))
-long = [Sample(f"l{i}", "t", "d", "a", ("the color " * 500,), ("red", "dark blue"), 0) for i in range(40)]
+resource.setrlimit(resource.RLIMIT_AS, (used + 150 * 2**20, resource.RLIM_INFINITY))
+# 42 rows of 1,400 tokens: 0.33 GB for the mask alone, and a single row takes 12 MB.
+long = [Sample(f"l{i}", "t", "d", "a", ("the color " * 700,), ("red", "dark blue"), 0) for i in range(40)]
 scored = list(engine.score(map(protocol.prompt, long)))
 print(json.dumps({"unscored": sum(s.reason is not None for s in scored), "ids": sorted(s.sample.id for s in scored),
                   "budget": engine.describe()["batch_tokens"]}))
@@ -300,7 +302,7 @@ print(json.dumps({"unscored": sum(s.reason is not None for s in scored), "ids": 
 def test_out_of_memory_halves_the_budget_and_goes_on(qwen2vl: Path) -> None:
     """A real refusal: the address space is limited, and a batch of 40 long rows does not fit it."""
     command = [sys.executable, "-c", OUT_OF_MEMORY, str(qwen2vl)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=uncovered())
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     assert report["unscored"] == 0

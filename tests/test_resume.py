@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from bench_data import write_jsonl
+from processes import uncovered
 
 from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
@@ -22,7 +23,7 @@ def command(*arguments: object) -> list[str]:
 
 def killed_after(seconds: float, words: list[str]) -> bool:
     """Start, kill after so many seconds; whether it was still running then."""
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=uncovered()) as process:
         time.sleep(seconds)
         alive = process.poll() is None
         process.send_signal(signal.SIGKILL)
@@ -32,7 +33,7 @@ def killed_after(seconds: float, words: list[str]) -> bool:
 def killed_in_the_middle(words: list[str], journal: Path, more: int) -> bool:
     """Start, kill as soon as the journal has grown by so many bytes; whether it was still running then."""
     before = journal.stat().st_size if journal.exists() else 0
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=uncovered()) as process:
         while process.poll() is None and (journal.stat().st_size if journal.exists() else 0) - before < more:
             time.sleep(0.002)
         alive = process.poll() is None
@@ -94,12 +95,15 @@ def test_ten_kills_of_the_real_engine(tmp_path: Path) -> None:
 def test_a_polite_end_keeps_the_journal_too(tmp_path: Path, number: signal.Signals) -> None:
     data, out = write_jsonl(tmp_path / "data", count=400), tmp_path / "out"
     words = command("--engine", "fake", "--data", data, "--out", out)
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while not (out / "samples.jsonl").exists() or (out / "samples.jsonl").stat().st_size < 5000:
-            assert process.poll() is None
-            time.sleep(0.002)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=uncovered()) as process:
+        try:
+            while not (out / "samples.jsonl").exists() or (out / "samples.jsonl").stat().st_size < 5000:
+                assert process.poll() is None
+                time.sleep(0.002)
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode != 0
     assert "Traceback" not in errors
     assert subprocess.run(words, capture_output=True, check=False).returncode == 0
