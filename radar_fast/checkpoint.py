@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from radar_fast.errors import ModelError
+from radar_fast.errors import ModelError, one_line
 
 __all__ = ["Checkpoint"]
 
@@ -142,7 +142,7 @@ class _Explained:
         path, text = self._checkpoint.path, " ".join(str(error).split())
         if isinstance(error, ImportError):
             raise ModelError(
-                f"transformers cannot be imported: {_shortened(text)}; if a torchvision of another build than torch is "
+                f"transformers cannot be imported: {one_line(error)}; if a torchvision of another build than torch is "
                 "installed, uninstall it (radar-fast does not need it)"
             ) from error
         if "trust_remote_code" in text or "trust_remote_code=True" in text:
@@ -155,11 +155,7 @@ class _Explained:
                 f"{path / 'config.json'}: model_type {self._checkpoint.model_type!r} ({self._checkpoint.architecture}) "
                 "is not supported: transformers has no image-text-to-text model of it"
             ) from None
-        raise ModelError(f"{path}: the {self._part} cannot be loaded: {_shortened(text)}") from error
-
-
-def _shortened(text: str, limit: int = 400) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+        raise ModelError(f"{path}: the {self._part} cannot be loaded: {one_line(error)}") from error
 
 
 def _without_video(processor_class: Any) -> Any:

@@ -11,7 +11,7 @@ A problem of one *sample* is no exception: the sample comes out ``unscored`` wit
 :class:`~radar_fast.sample.Reason`, and the run goes on.
 """
 
-__all__ = ["DataError", "EngineError", "ModelError", "RadarError", "ResultsError", "UsageError"]
+__all__ = ["DataError", "EngineError", "ModelError", "RadarError", "ResultsError", "UsageError", "one_line"]
 
 
 class RadarError(Exception):
@@ -36,3 +36,9 @@ class ResultsError(RadarError):
 
 class EngineError(RadarError):
     """The engine failed as a whole; what was scored before stays in the journal."""
+
+
+def one_line(error: BaseException, limit: int = 400) -> str:
+    """What another library's error says, on one line of at most ``limit`` characters: to stand within one of ours."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 3] + "..."

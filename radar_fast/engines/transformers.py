@@ -15,12 +15,12 @@ import torch
 
 from radar_fast.ahead import map_ahead
 from radar_fast.checkpoint import Checkpoint
-from radar_fast.config import DEVICES, DTYPES, check_choice
 from radar_fast.engines import WINDOW, EngineOptions
 from radar_fast.engines.encoding import Encoded, Encoder
 from radar_fast.engines.head import LogitScaling, token_scores
+from radar_fast.engines.loading import load_model, resolve_device, resolve_dtype
 from radar_fast.engines.packing import Batch, batch, packed_length, plan
-from radar_fast.errors import EngineError, ModelError, UsageError
+from radar_fast.errors import EngineError
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
 
@@ -55,7 +55,7 @@ class TransformersEngine:
         self._budget = options.batch_tokens or DEFAULT_BATCH_TOKENS[self._device.type]
         self._workers = options.workers or min(8, len(os.sched_getaffinity(0)))
         self._encoder = Encoder(checkpoint, protocol, self._dtype)
-        self._model = _load(checkpoint, self._dtype, self._device)
+        self._model = load_model(checkpoint, self._dtype, self._device)
         self._text_config = self._model.config.get_text_config()
         self._head = self._model.get_output_embeddings()
         self._scaling = LogitScaling(self._text_config)
@@ -272,55 +272,6 @@ def _scored(sample: Encoded, logits: list[float], logprobs: list[float], compute
 
 def _area(samples: Sequence[Encoded]) -> int:
     return max(map(packed_length, samples)) * len(samples)
-
-
-def resolve_device(name: str) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda`` -> the device.
-
-    Raises:
-        UsageError: unknown, or not to be had.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    check_choice("device", name, DEVICES)
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
-    return torch.device(name)
-
-
-def resolve_dtype(name: str, checkpoint: Checkpoint, device: torch.device) -> torch.dtype:
-    """``auto`` or a name -> the dtype: the checkpoint's own on a GPU, float32 on a CPU.
-
-    float32 holds every bfloat16 and float16 weight exactly, and CPUs compute it fastest.
-
-    Raises:
-        UsageError: an unknown name.
-    """
-    if name == "auto":
-        name = checkpoint.dtype if device.type == "cuda" and checkpoint.dtype in DTYPES else "float32"
-    check_choice("dtype", name, DTYPES)
-    dtype: torch.dtype = getattr(torch, name)
-    return dtype
-
-
-def _load(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Any:
-    with checkpoint.explained("model"):
-        import transformers
-
-        model, report = transformers.AutoModelForImageTextToText.from_pretrained(
-            checkpoint.path,
-            dtype=dtype,
-            attn_implementation="sdpa",
-            local_files_only=True,
-            trust_remote_code=checkpoint.trust_remote_code,
-            output_loading_info=True,
-        )
-    if missing := sorted(report["missing_keys"]):
-        shown = ", ".join(missing[:3])
-        raise ModelError(f"{checkpoint.path}: {len(missing)} weights are missing from the checkpoint, e.g. {shown}")
-    if not hasattr(model, "model") or model.get_output_embeddings() is None:
-        raise ModelError(f"{checkpoint.path}: {checkpoint.architecture} has no LM head over a base model")
-    return model.eval().to(device)
 
 
 def _attends_fully(text_config: Any) -> bool:

@@ -19,7 +19,7 @@ import torch
 from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import WINDOW, EngineOptions
 from radar_fast.engines.encoding import Encoder, refused_images
-from radar_fast.engines.transformers import resolve_device, resolve_dtype
+from radar_fast.engines.loading import resolve_device, resolve_dtype
 from radar_fast.engines.vllm_requests import Plan, plan_requests
 from radar_fast.engines.vllm_versions import (
     Preprocessor,
@@ -28,7 +28,7 @@ from radar_fast.engines.vllm_versions import (
     set_environment,
     without_sent_images,
 )
-from radar_fast.errors import EngineError, ModelError, RadarError, UsageError
+from radar_fast.errors import EngineError, ModelError, RadarError, UsageError, one_line
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
 
@@ -158,7 +158,7 @@ class VllmEngine:
             self._engine.collective_rpc("radar_load_weights", args=(str(checkpoint.path),))
             self._drop_caches()
         except Exception as error:
-            raise ModelError(f"{path}: vLLM cannot load these weights: {_shortened(error)}") from error
+            raise ModelError(f"{path}: vLLM cannot load these weights: {one_line(error)}") from error
         self._checkpoint = checkpoint
 
     def describe(self) -> dict[str, str | int | float | bool | None]:
@@ -230,7 +230,7 @@ class VllmEngine:
         except RadarError:
             raise
         except Exception as error:
-            raise ModelError(f"{self._checkpoint.path}: vLLM cannot load it: {_shortened(error)}") from error
+            raise ModelError(f"{self._checkpoint.path}: vLLM cannot load it: {one_line(error)}") from error
 
     def _prepare(self, prompt: Prompt) -> _Ready | Scored:
         """In a worker thread: read, tokenise, preprocess."""
@@ -268,7 +268,7 @@ class VllmEngine:
                 self._engine.abort_request(mine)
                 for name in mine:
                     del self._flying[name]
-                reason = Reason(ReasonKind.TOO_LONG, f"vLLM refused it: {_shortened(error)}")
+                reason = Reason(ReasonKind.TOO_LONG, f"vLLM refused it: {one_line(error)}")
                 return Scored(ready.prompt.sample, reason=reason)
             except Exception as error:
                 raise self._failed(error) from error
@@ -344,7 +344,7 @@ class VllmEngine:
 
     def _failed(self, error: Exception) -> EngineError:
         return EngineError(
-            f"vLLM failed: {_shortened(error)}; what was scored is kept, and the same command goes on from there "
+            f"vLLM failed: {one_line(error)}; what was scored is kept, and the same command goes on from there "
             "(VLLM_LOGGING_LEVEL=INFO shows vLLM's own account)"
         )
 
@@ -393,8 +393,3 @@ def _differing_files(old: Checkpoint, new: Checkpoint) -> list[str]:
     silent = ("_name_or_path", "transformers_version")  # differ between checkpoints of one training run
     configs = [{key: value for key, value in each.config.items() if key not in silent} for each in (old, new)]
     return [*told, "config.json"] if configs[0] != configs[1] else told
-
-
-def _shortened(error: BaseException, limit: int = 400) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else text[: limit - 3] + "..."

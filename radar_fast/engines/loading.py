@@ -1,0 +1,65 @@
+"""Where and in which dtype a model runs, and a transformers model loaded there."""
+
+from typing import Any
+
+import torch
+
+from radar_fast.checkpoint import Checkpoint
+from radar_fast.config import DEVICES, DTYPES, check_choice
+from radar_fast.errors import ModelError, UsageError
+
+__all__ = ["load_model", "resolve_device", "resolve_dtype"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` -> the device.
+
+    Raises:
+        UsageError: unknown, or not to be had.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    check_choice("device", name, DEVICES)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
+    return torch.device(name)
+
+
+def resolve_dtype(name: str, checkpoint: Checkpoint, device: torch.device) -> torch.dtype:
+    """``auto`` or a name -> the dtype: the checkpoint's own on a GPU, float32 on a CPU.
+
+    float32 holds every bfloat16 and float16 weight exactly, and CPUs compute it fastest.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    if name == "auto":
+        name = checkpoint.dtype if device.type == "cuda" and checkpoint.dtype in DTYPES else "float32"
+    check_choice("dtype", name, DTYPES)
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Any:
+    """The checkpoint's transformers image-text-to-text model, in evaluation mode on ``device``.
+
+    Raises:
+        ModelError: it cannot be loaded, weights are missing, or it has no LM head over a base model.
+    """
+    with checkpoint.explained("model"):
+        import transformers
+
+        model, report = transformers.AutoModelForImageTextToText.from_pretrained(
+            checkpoint.path,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            trust_remote_code=checkpoint.trust_remote_code,
+            output_loading_info=True,
+        )
+    if missing := sorted(report["missing_keys"]):
+        shown = ", ".join(missing[:3])
+        raise ModelError(f"{checkpoint.path}: {len(missing)} weights are missing from the checkpoint, e.g. {shown}")
+    if not hasattr(model, "model") or model.get_output_embeddings() is None:
+        raise ModelError(f"{checkpoint.path}: {checkpoint.architecture} has no LM head over a base model")
+    return model.eval().to(device)
