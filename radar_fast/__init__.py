@@ -4,18 +4,34 @@ Importing this package imports neither torch nor transformers nor vLLM; engines 
 """
 
 from radar_fast.checkpoint import Checkpoint
+from radar_fast.comparison import Comparison, compare
+from radar_fast.conditions import Conditions
 from radar_fast.config import RunConfig
 from radar_fast.engines import Engine, EngineOptions, open_engine
 from radar_fast.errors import DataError, EngineError, ModelError, RadarError, ResultsError, UsageError
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.readers import Selection, open_reader
-from radar_fast.run import aggregate, score, summarize
-from radar_fast.sample import Candidate, ImageFile, Markup, Placeholder, Prompt, Reason, ReasonKind, Sample, Scored
+from radar_fast.run import aggregate, score, score_series, summarize
+from radar_fast.sample import (
+    Candidate,
+    EmbeddedImage,
+    ImageFile,
+    Markup,
+    Placeholder,
+    Prompt,
+    Reason,
+    ReasonKind,
+    Sample,
+    Scored,
+)
 
 __all__ = [
     "Candidate",
     "Checkpoint",
+    "Comparison",
+    "Conditions",
     "DataError",
+    "EmbeddedImage",
     "Engine",
     "EngineError",
     "EngineOptions",
@@ -35,9 +51,11 @@ __all__ = [
     "Selection",
     "UsageError",
     "aggregate",
+    "compare",
     "open_engine",
     "open_protocol",
     "open_reader",
     "score",
+    "score_series",
     "summarize",
 ]

@@ -5,14 +5,15 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import orjson
 
 from radar_fast.errors import ResultsError
 
-__all__ = ["cannot", "sync_folder", "write_bytes_atomic", "write_json_atomic"]
+__all__ = ["cannot", "new_folder", "sync_folder", "write_bytes_atomic", "write_json_atomic"]
 
 
 def write_json_atomic(path: Path, value: object) -> None:
@@ -52,6 +53,26 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError, ValueError):
             temporary.unlink(missing_ok=True)  # there only if something failed
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes ``path`` when all is written; if anything is raised, nothing is left.
+
+    ``path`` must not be there, or be an empty folder. Raises ResultsError.
+    """
+    temporary = path.absolute().parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ResultsError(f"{path} is not an empty folder: name another, or empty it")
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(path)
+    except OSError as error:
+        raise cannot("write", Path(error.filename or path), error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # there only if something failed
+    sync_folder(path.absolute().parent)
 
 
 def sync_folder(folder: Path) -> None:

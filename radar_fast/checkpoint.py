@@ -13,9 +13,13 @@ from typing import Any
 
 import orjson
 
+from radar_fast import internvl
 from radar_fast.errors import ModelError, one_line
 
-__all__ = ["Checkpoint"]
+__all__ = ["COMPOSED", "Checkpoint"]
+
+COMPOSED = "composed.json"
+"""Written by ``radar-fast compose``: what a folder was put together from, and the protocol its prompts follow."""
 
 _WHOLE = 64 * 2**20
 """Files up to this size (bytes) are hashed whole."""
@@ -83,6 +87,27 @@ class Checkpoint:
                     return named.removeprefix("torch.")
         return "float32"
 
+    @cached_property
+    def composed_protocol(self) -> str | None:
+        """The protocol that ``radar-fast compose`` wrote down for the folder; None for any other folder.
+
+        Raises:
+            ModelError: composed.json cannot be read, or names none.
+        """
+        path = self.path / COMPOSED
+        try:
+            named = orjson.loads(path.read_bytes())["protocol"]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{path}: cannot be read: {one_line(error)}; compose the folder again") from None
+        return str(named)
+
+    @property
+    def is_internvl(self) -> bool:
+        """Whether it is an InternVL, as published or as transformers lays it out."""
+        return self.model_type in (internvl.MODEL_TYPE, "internvl")
+
     def fingerprint(self) -> dict[str, str]:
         """File name -> SHA-256 of what it holds, for every file in the folder that can change a score.
 
@@ -102,6 +127,21 @@ class Checkpoint:
         except OSError as error:
             raise ModelError(f"{self.path}: cannot be read: {error}") from None
 
+    def differing_files(self, other: "Checkpoint") -> list[str]:
+        """Names of the files, weights apart, in which two checkpoints differ: what prompts are made by, and the model.
+
+        Where there are none, ``other`` can take this one's place in a live engine. What config.json says of itself
+        (its own path, the version that wrote it) may differ.
+
+        Raises:
+            ModelError: a file cannot be read.
+        """
+        names = ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
+        found = [name for name in names if _content(self.path / name) != _content(other.path / name)]
+        silent = ("_name_or_path", "transformers_version")
+        mine, theirs = ({k: v for k, v in each.config.items() if k not in silent} for each in (self, other))
+        return [*found, "config.json"] if mine != theirs else found
+
     @cached_property
     def processor(self) -> Any:
         """The checkpoint's own transformers processor, with PIL resizing and without its video part.
@@ -116,6 +156,8 @@ class Checkpoint:
             import transformers
             from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
+            if self.model_type == internvl.MODEL_TYPE:
+                return self._internvl_processor()
             config = transformers.AutoConfig.from_pretrained(self.path, **kwargs)
             if type(config) not in PROCESSOR_MAPPING:
                 raise ModelError(
@@ -123,6 +165,22 @@ class Checkpoint:
                     "processor for images and text in transformers; pick an image-text-to-text checkpoint"
                 )
             return _without_video(PROCESSOR_MAPPING[type(config)]).from_pretrained(self.path, backend="pil", **kwargs)
+
+    def _internvl_processor(self) -> Any:
+        """transformers' InternVL processor around the tokenizer of a published folder, which has no processor."""
+        import transformers
+        from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+
+        config = internvl.make_config(self.config, self.path)
+        # With the configuration in hand, the tokenizer's loader does not ask for the folder's own code.
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            self.path, config=config, local_files_only=True, trust_remote_code=False
+        )
+        internvl.make_tokens_known(tokenizer, self.path)
+        images = GotOcr2ImageProcessorPil(**internvl.image_settings(self.config))
+        return _without_video(transformers.InternVLProcessor)(
+            images, tokenizer, image_seq_length=config.image_seq_length
+        )
 
     def explained(self, part: str) -> "_Explained":
         """A context in which what transformers raises while it loads ``part`` becomes one clear ModelError."""
@@ -156,6 +214,16 @@ class _Explained:
                 "is not supported: transformers has no image-text-to-text model of it"
             ) from None
         raise ModelError(f"{path}: the {self._part} cannot be loaded: {one_line(error)}") from error
+
+
+def _content(file: Path) -> str | None:
+    """A digest of a small file; None where there is none. Raises ModelError."""
+    try:
+        return _digest(file)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read: {error}") from None
 
 
 def _without_video(processor_class: Any) -> Any:

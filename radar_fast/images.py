@@ -1,24 +1,26 @@
-"""Image file on disk -> RGB pixels, or the reason why not.
+"""Encoded image, in a file of its own or inside a data file -> RGB pixels, or the reason why not.
 
 An image is decoded as the published scripts do it, ``Image.open(path).convert("RGB")``: no EXIF rotation, first frame
 only. Benchmarks hold what people uploaded, so nothing that a file contains may stop a run or fill the memory.
 """
 
-import stat
 import struct
 import threading
 import warnings
-from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image
 
-from radar_fast.sample import ImageFile, Reason, ReasonKind
+from radar_fast.sample import AnyImage, Reason, ReasonKind
 
-__all__ = ["MAX_PIXELS", "read_image"]
+__all__ = ["MAX_ENCODED", "MAX_PIXELS", "read_image"]
 
 MAX_PIXELS = 178_956_970
 """Larger images are refused before they are decoded. Pillow itself refuses there, and so do the published scripts."""
+
+MAX_ENCODED = 32 * 2**20
+"""Bytes of an encoded image inside a data file. Readers refuse larger ones: unlike files, they are held in memory, as
+many as an engine schedules together."""
 
 Image.init()  # registers all plugins, once; afterwards threads only read the table
 # Raster formats only: what Pillow opens by default includes EPS, which it hands to an interpreter.
@@ -28,40 +30,38 @@ _FORMATS = tuple(
 _QUIET = threading.Lock()
 
 
-def read_image(image: ImageFile) -> Image.Image | Reason:
+def read_image(image: AnyImage) -> Image.Image | Reason:
     """The whole image as RGB, or why it cannot be had. Raises nothing; may be called from any thread.
 
     ``missing-image`` if there is no such file; ``unreadable-image`` if it is no regular file, empty, truncated, in
     none of the known formats, or larger than :data:`MAX_PIXELS`.
     """
-    path = image.path
     try:
-        status = path.stat()
-        # Before opening: to open a pipe would wait for its writer, and devices have no end.
-        if stat.S_ISDIR(status.st_mode):
-            return _unreadable(path, "is a directory")
-        if not stat.S_ISREG(status.st_mode):
-            return _unreadable(path, "is not a regular file")
-        if status.st_size == 0:
-            return _unreadable(path, "is empty (0 bytes)")
-        with path.open("rb") as file:
-            return _decode(file, path)
+        file = image.open()
     except (FileNotFoundError, NotADirectoryError):
-        return Reason(ReasonKind.MISSING_IMAGE, f"image {_shown(path)} does not exist: add it to the data folder")
+        return Reason(ReasonKind.MISSING_IMAGE, f"image {image.name} does not exist: add it to the data folder")
+    except (OSError, ValueError) as error:
+        found = error.strerror if isinstance(error, OSError) else error
+        return _unreadable(image, f"cannot be opened ({found})")
+    try:
+        with file:
+            if image.size == 0:
+                return _unreadable(image, "is empty (0 bytes)")
+            return _decode(file, image)
     except Exception as error:
         # Decoders raise anything: OSError, SyntaxError, ValueError, struct.error, zlib.error, MemoryError, ...
         found = " ".join(str(error).split()) or "no further detail"
-        return _unreadable(path, f"cannot be decoded ({type(error).__name__}: {found[:200]})")
+        return _unreadable(image, f"cannot be decoded ({type(error).__name__}: {found[:200]})")
 
 
-def _decode(file: BinaryIO, path: Path) -> Image.Image | Reason:
+def _decode(file: BinaryIO, image: AnyImage) -> Image.Image | Reason:
     """Raises whatever a decoder raises."""
-    opened = _open(file, str(path))
+    opened = _open(file, image.name)
     if opened is None:
-        return _unreadable(path, f"is no image in a known format ({', '.join(_FORMATS)})")
+        return _unreadable(image, f"is no image in a known format ({', '.join(_FORMATS)})")
     width, height = opened.size
     if width * height > MAX_PIXELS:
-        return _unreadable(path, f"is too large: {width}x{height} pixels, at most {MAX_PIXELS} in all are read")
+        return _unreadable(image, f"is too large: {width}x{height} pixels, at most {MAX_PIXELS} in all are read")
     if opened.format == "TIFF" and width * height > MAX_PIXELS // 2:
         # Only the TIFF plugin repeats Pillow's size check, with its warning, while it decodes. Warning filters belong
         # to the whole process, so they are touched for these rare files alone, by one thread at a time.
@@ -91,11 +91,5 @@ def _open(file: BinaryIO, name: str) -> Image.Image | None:
     return None
 
 
-def _unreadable(path: Path, found: str) -> Reason:
-    return Reason(ReasonKind.UNREADABLE_IMAGE, f"image {_shown(path)} {found}: replace the file")
-
-
-def _shown(path: Path) -> str:
-    """The path on one line, whatever is in its name."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)
+def _unreadable(image: AnyImage, found: str) -> Reason:
+    return Reason(ReasonKind.UNREADABLE_IMAGE, f"image {image.name} {found}: replace it")

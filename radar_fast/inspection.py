@@ -19,7 +19,7 @@ class TaskReport:
     task: str
     """Its name."""
     ability: str
-    """What it is said to measure."""
+    """What it is said to measure; ``several`` where its samples differ."""
     samples: int = 0
     """All of them."""
     images: int = 0
@@ -35,6 +35,8 @@ class TaskReport:
         """Count one more sample."""
         self.samples += 1
         self.images += len(sample.images)
+        if sample.ability != self.ability:
+            self.ability = "several"
         if sample.candidates:
             count = len(sample.candidates)
             self.fewest_candidates = min(count, self.fewest_candidates or count)

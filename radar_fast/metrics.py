@@ -14,7 +14,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Literal, Protocol
 
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radar_fast.errors import ResultsError, UsageError
+from radar_fast.facets import KEYS, Facet, directory_facets, task_facets
 from radar_fast.scores import judge
 
 __all__ = [
@@ -29,11 +30,15 @@ __all__ = [
     "EngineTotals",
     "Entry",
     "RecordLike",
+    "Row",
     "Summary",
     "Table",
     "collect",
+    "draws_for",
     "engine_totals",
+    "interval",
     "is_macro",
+    "mean_of_means",
     "summarize",
 ]
 
@@ -77,10 +82,12 @@ class RecordLike(Protocol):
     def tokens_minimal(self) -> int: ...
     @property
     def seconds(self) -> float: ...
+    @property
+    def metadata(self) -> Mapping[str, str | int]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class Row:
     """What is kept of a record."""
 
     task: str
@@ -89,17 +96,28 @@ class _Row:
     ability: str
     scores: tuple[float, bool, float, bool] | None
     """sds, correct, sds_logprob, correct_logprob; None when unscored."""
+    answer: int | None
+    """Index of the right candidate; None when unscored."""
+    chosen: int | None
+    """Index of the candidate with the highest mean raw logit; None when unscored."""
     reason_kind: str | None
     tokens_computed: int
     tokens_minimal: int
     seconds: float
+    facts: Mapping[str, str | int]
+    """Of the metadata, what :mod:`radar_fast.facets` counts by."""
+
+    @property
+    def sds(self) -> float | None:
+        """Probability of the answer under the mean raw logits; None when unscored."""
+        return None if self.scores is None else self.scores[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """Records reduced to what the numbers here need, sorted by task and id; made by :func:`collect`."""
 
-    rows: tuple[_Row, ...]
+    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +148,14 @@ class Entry:
     """``micro``: mean over samples; ``macro``: unweighted mean over the tasks' means."""
     reasons: Mapping[str, int]
     """How many samples are unscored for which kind of reason, in alphabetical order."""
+    facets: Mapping[str, Facet] = field(default_factory=dict)
+    """Numbers that only this benchmark has, by name; see :mod:`radar_fast.facets`."""
 
     def to_dict(self) -> dict[str, object]:
-        """For JSON; the keys are the fields."""
-        return asdict(self)
+        """For JSON; the keys are the fields, and for each facet its name."""
+        fields = asdict(self)
+        facets: dict[str, object] = fields.pop("facets")
+        return fields | facets
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,15 +224,20 @@ def summarize(
         )
     rows = (records if isinstance(records, Table) else collect(records)).rows
 
-    def entry(name: str, members: Sequence[_Row], aggregation: Aggregation) -> Entry:
-        draws = np.random.default_rng([seed, *hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()])
-        return _entry(members, aggregation, bootstrap, confidence, draws)
+    def entry(name: str, members: Sequence[Row], aggregation: Aggregation) -> Entry:
+        return _entry(members, aggregation, bootstrap, confidence, draws_for(seed, name))
 
     directories = _grouped(rows, lambda row: row.directory)
     return Summary(
-        tasks={name: entry(f"task {name}", group, "micro") for name, group in _grouped(rows, _task).items()},
+        tasks={
+            name: replace(entry(f"task {name}", group, "micro"), facets=task_facets(group))
+            for name, group in _grouped(rows, _task).items()
+        },
         directories={
-            name: entry(f"directory {name}", group, "macro" if is_macro(row.task for row in group) else "micro")
+            name: replace(
+                entry(f"directory {name}", group, "macro" if is_macro(row.task for row in group) else "micro"),
+                facets=directory_facets(group),
+            )
             for name, group in directories.items()
         },
         abilities={
@@ -240,8 +267,13 @@ def is_macro(names: Iterable[str]) -> bool:
     return any(benchmark in name for name in names for benchmark in MACRO_BENCHMARKS)
 
 
-def _row_of(record: RecordLike) -> _Row:
-    scores = None
+def draws_for(seed: int, name: str) -> np.random.Generator:
+    """The random draws of what is called ``name``: its own stream, whatever else there is."""
+    return np.random.default_rng([seed, *hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()])
+
+
+def _row_of(record: RecordLike) -> Row:
+    scores = chosen = None
     if record.status == "scored":
         try:
             if record.answer is None:
@@ -252,46 +284,50 @@ def _row_of(record: RecordLike) -> _Row:
                 f"sample {record.id!r} of task {record.task!r} is scored, but {error}; remove its line and resume"
             ) from error
         scores = (raw.probability, raw.correct, normalised.probability, normalised.correct)
-    return _Row(
+        chosen = raw.chosen
+    return Row(
         record.task,
         record.id,
         record.directory,
         record.ability,
         scores,
+        None if scores is None else record.answer,
+        chosen,
         record.reason_kind,
         record.tokens_computed,
         record.tokens_minimal,
         record.seconds,
+        {key: record.metadata[key] for key in KEYS if key in record.metadata},
     )
 
 
-def _key(row: _Row) -> tuple[str, str]:
+def _key(row: Row) -> tuple[str, str]:
     return row.task, row.id
 
 
-def _task(row: _Row) -> str:
+def _task(row: Row) -> str:
     return row.task
 
 
-def _grouped(rows: Iterable[_Row], name_of: Callable[[_Row], str]) -> dict[str, list[_Row]]:
-    groups: dict[str, list[_Row]] = {}
+def _grouped(rows: Iterable[Row], name_of: Callable[[Row], str]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(name_of(row), []).append(row)
     return dict(sorted(groups.items()))
 
 
 def _entry(
-    rows: Sequence[_Row], aggregation: Aggregation, bootstrap: int, confidence: float, draws: np.random.Generator
+    rows: Sequence[Row], aggregation: Aggregation, bootstrap: int, confidence: float, draws: np.random.Generator
 ) -> Entry:
     # A micro mean is a macro mean over a single group.
     groups = list(_grouped(rows, _task).values()) if aggregation == "macro" else [rows]
     scores = [kept for group in groups if (kept := [row.scores for row in group if row.scores is not None])]
     reasons = Counter(row.reason_kind or "unknown" for row in rows if row.scores is None)
-    sds, accuracy, sds_logprob, accuracy_logprob = (_mean_of_means(scores, column) for column in range(4))
+    sds, accuracy, sds_logprob, accuracy_logprob = (mean_of_means(scores, column) for column in range(4))
     low: tuple[float | None, float | None] = (None, None)
     high = low
     if scores and bootstrap:
-        low, high = _interval(scores, bootstrap, confidence, draws)
+        low, high = interval(scores, bootstrap, confidence, draws)
     return Entry(
         sds=sds,
         accuracy=accuracy,
@@ -308,22 +344,26 @@ def _entry(
     )
 
 
-def _mean_of_means(groups: Sequence[Sequence[tuple[float, ...]]], column: int) -> float | None:
+def mean_of_means(groups: Sequence[Sequence[tuple[float, ...]]], column: int) -> float | None:
+    """The unweighted mean over the groups of each one's mean of a column; None without groups. No group is empty."""
     means = [math.fsum(scores[column] for scores in group) / len(group) for group in groups]
     return math.fsum(means) / len(means) if means else None
 
 
-def _interval(
+def interval(
     groups: Sequence[Sequence[tuple[float, ...]]], bootstrap: int, confidence: float, draws: np.random.Generator
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Ends of the percentile interval: (sds, accuracy) low, and high."""
+    """Percentile bootstrap of :func:`mean_of_means` in the first two columns: (low, low), (high, high).
+
+    Resamples whole rows, within each group.
+    """
     means = np.zeros((2, bootstrap))
     for group in groups:
         columns = np.array([scores[:2] for scores in group], dtype=np.float64).T
         means += _resampled_means(columns, bootstrap, draws) / len(groups)
     outside = (1 - confidence) / 2
-    (sds_low, accuracy_low), (sds_high, accuracy_high) = np.quantile(means, [outside, 1 - outside], axis=1).tolist()
-    return (sds_low, accuracy_low), (sds_high, accuracy_high)
+    (first_low, second_low), (first_high, second_high) = np.quantile(means, [outside, 1 - outside], axis=1).tolist()
+    return (first_low, second_low), (first_high, second_high)
 
 
 def _resampled_means(columns: NDArray[np.float64], bootstrap: int, draws: np.random.Generator) -> NDArray[np.float64]:

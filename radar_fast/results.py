@@ -13,7 +13,7 @@ import orjson
 from radar_fast.atomic import write_json_atomic
 from radar_fast.errors import ResultsError
 
-__all__ = ["ResultFolder"]
+__all__ = ["ResultFolder", "library_versions"]
 
 FORMAT = 1
 """Of run.json and samples.jsonl; raised when an older reader could misread them."""
@@ -63,7 +63,7 @@ class ResultFolder:
                     f"{self.samples}: a journal without its run.json, so nothing says what it belongs to; "
                     "use another --out"
                 )
-            differing = _differences(self.record().get("identity", {}), identity)
+            differing = differences(self.record().get("identity", {}), identity)
             if differing:
                 raise ResultsError(
                     f"{self.path}: holds results of another configuration; use another --out, or delete the folder. "
@@ -77,7 +77,7 @@ class ResultFolder:
                 "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "configuration": configuration,
                 "identity": identity,
-                "versions": _versions(),
+                "versions": library_versions(),
                 "machine": {"platform": platform.platform(), "python": sys.version.split()[0]},
             },
         )
@@ -103,14 +103,18 @@ class ResultFolder:
         write_json_atomic(self.run, {**self.record(), **entries})
 
 
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """Leaves in which two nested mappings differ, as ``path: old -> new``."""
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
+    """Leaves in which two nested mappings differ, a line each that names the path, the old value and the new one."""
+    if old is None and isinstance(new, Mapping):
+        old = {}
+    if new is None and isinstance(old, Mapping):
+        new = {}
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = [*old, *(key for key in new if key not in old)]
         return [
             line
             for key in keys
-            for line in _differences(old.get(key), new.get(key), f"{where}.{key}" if where else str(key))
+            for line in differences(old.get(key), new.get(key), f"{where}.{key}" if where else str(key))
         ]
     return [] if old == new else [f"{where} was {_short(old)}, is {_short(new)}"]
 
@@ -120,7 +124,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 20 else text[:12] + "..."
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Library -> version, of those that are installed and can change a score or a time."""
     versions = {}
     for name in _LIBRARIES:
         try:

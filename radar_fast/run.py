@@ -1,28 +1,34 @@
 """The pipeline, read aloud: read -> prompt -> score -> journal -> summary."""
 
-import hashlib
+import shutil
+import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from radar_fast import metrics
 from radar_fast.atomic import write_json_atomic
 from radar_fast.checkpoint import Checkpoint
+from radar_fast.conditions import Conditions
 from radar_fast.config import RunConfig
-from radar_fast.engines import WINDOW, EngineOptions, choose_engine, engine_identity, open_engine
+from radar_fast.engines import WINDOW, Engine, EngineOptions, choose_engine, engine_identity
+from radar_fast.engines.live import LiveEngine
+from radar_fast.errors import UsageError
 from radar_fast.journal import Journal, read_records
 from radar_fast.official import export_official
 from radar_fast.progress import SilentWatch, Watch
 from radar_fast.protocols import Protocol, open_protocol
-from radar_fast.readers import Selection, open_reader
+from radar_fast.readers import Reader, Selection, open_reader
 from radar_fast.record import record_of
 from radar_fast.results import ResultFolder
-from radar_fast.sample import Prompt, ReasonKind, Sample, Scored
+from radar_fast.sample import Prompt, Sample, Scored
+from radar_fast.survey import Survey, survey
 
-__all__ = ["Survey", "aggregate", "score", "summarize", "survey"]
+__all__ = ["aggregate", "score", "score_series", "summarize"]
 
 
 def score(config: RunConfig, watch: Watch | None = None) -> dict[str, Any]:
@@ -35,14 +41,85 @@ def score(config: RunConfig, watch: Watch | None = None) -> dict[str, Any]:
         RadarError: one of its kinds, with a message for the user. What was scored before stays in the journal.
     """
     watch = watch or SilentWatch()
-    folder = ResultFolder(config.out)
+    with LiveEngine() as live:
+        return _score_checkpoint(config, _open_benchmark(config, watch), live, watch)
+
+
+def score_series(config: RunConfig, models: Sequence[Path], watch: Watch | None = None) -> dict[str, dict[str, Any]]:
+    """Score checkpoints one after the other, in one engine where they differ in their weights alone.
+
+    Preprocessed images are kept for the next checkpoint in ``config.preprocess_cache``, or in a folder under
+    ``config.out`` that is removed at the end.
+
+    Args:
+        config: for all of them; its ``model`` is left out of account.
+        models: checkpoint folders; each gets the result folder of its name under ``config.out``.
+        watch: told what goes on.
+
+    Returns:
+        Name -> what its ``summary.json`` holds, in the order of ``models``.
+
+    Raises:
+        UsageError: two folders of one name.
+        RadarError: as :func:`score`. What was scored before stays in the journals, and the same call goes on.
+    """
+    watch = watch or SilentWatch()
+    names = [model.resolve().name for model in models]
+    if repeated := [name for name, times in Counter(names).items() if times > 1]:
+        raise UsageError(
+            f"--model: {repeated[0]} is the name of {names.count(repeated[0])} folders, and of their result folder"
+        )
+    ours = config.out / "preprocessed"
+    if config.preprocess_cache is None and len(models) > 1:
+        config = replace(config, preprocess_cache=ours)
+    summaries = {}
+    with LiveEngine() as live:
+        benchmark = _open_benchmark(config, watch)
+        for name, model in zip(names, models, strict=True):
+            watch.say(f"\n{name}")
+            one = replace(config, model=model, out=config.out / name)
+            summaries[name] = _score_checkpoint(one, benchmark, live, watch)
+    if config.preprocess_cache == ours:
+        shutil.rmtree(ours, ignore_errors=True)
+    return summaries
+
+
+@dataclass(frozen=True)
+class _Benchmark:
+    """What is to be scored, the same for every checkpoint."""
+
+    reader: Reader
+    selection: Selection
+    conditions: Conditions
+    found: Survey
+    """Of the data as they are: runs under different conditions are of the same data."""
+    seconds: float
+    """That the survey took."""
+
+    def samples(self) -> Iterator[Sample]:
+        """All of them, each time anew."""
+        return self.conditions.apply(self.selection.apply(self.reader))
+
+
+def _open_benchmark(config: RunConfig, watch: Watch) -> _Benchmark:
+    started = time.perf_counter()
     reader = open_reader(
-        config.data, format=config.format, fields=config.fields, follow_symlinks=config.follow_symlinks
+        config.data,
+        format=config.format,
+        fields=config.fields,
+        classes=config.classes,
+        follow_symlinks=config.follow_symlinks,
     )
     selection = Selection(tasks=config.tasks, limit=config.limit, abilities=config.abilities)
+    conditions = Conditions(candidates=config.candidates, without=config.without)
     found = survey(selection.apply(reader), reader.root)
     watch.say(f"{config.data}: {found.samples} samples in {len(found.tasks)} tasks ({reader.format})")
+    return _Benchmark(reader, selection, conditions, found, time.perf_counter() - started)
 
+
+def _score_checkpoint(config: RunConfig, benchmark: _Benchmark, live: LiveEngine, watch: Watch) -> dict[str, Any]:
+    folder, found = ResultFolder(config.out), benchmark.found
+    clock = {"survey": benchmark.seconds}
     checkpoint = None
     if config.model is not None:
         checkpoint = Checkpoint.open(config.model, trust_remote_code=config.trust_remote_code)
@@ -52,17 +129,24 @@ def score(config: RunConfig, watch: Watch | None = None) -> dict[str, Any]:
         dtype=config.dtype,
         batch_tokens=config.batch_tokens,
         workers=config.workers,
+        worker_kind=config.worker_kind,
+        attention=config.attention,
+        preprocess_cache=config.preprocess_cache,
+        preprocess_cache_gb=config.preprocess_cache_gb,
         arguments=config.engine_args,
     )
     chosen, why = choose_engine(config.engine, options)
     if why:
         watch.say(f"engine {config.engine}: {chosen}, because {why}")
-    identity = {
-        "model": {"files": checkpoint.fingerprint()} if checkpoint else None,
-        "data": {"format": reader.format, "samples": found.samples, "sha256": found.digest},
-        "protocol": dict(protocol.settings),
-        "engine": engine_identity(config.engine, checkpoint, options),
-    }
+    with _timed(clock, "fingerprint"):
+        identity = {
+            "model": {"files": checkpoint.fingerprint()} if checkpoint else None,
+            "data": {"format": benchmark.reader.format, "samples": found.samples, "sha256": found.digest},
+            "protocol": dict(protocol.settings),
+            "engine": engine_identity(config.engine, checkpoint, options),
+        }
+    if settings := benchmark.conditions.settings():
+        identity["conditions"] = settings
     folder.make()
     with Journal.open(folder.samples) as journal:
         if not journal.locked:
@@ -74,41 +158,53 @@ def score(config: RunConfig, watch: Watch | None = None) -> dict[str, Any]:
             left = found.samples - len(journal.done)
             watch.say(f"{config.out}: {len(journal.done)} samples are scored already, {left} are left")
         if len(journal.done) < found.samples:
-            _score_rest(config, checkpoint, protocol, options, selection.apply(reader), found, journal, folder, watch)
+            options = replace(options, expected=found.samples - len(journal.done))
+            with _timed(clock, "engine"):
+                engine = live.open(config.engine, checkpoint, protocol, options)
+            described = ", ".join(f"{name} {value}" for name, value in engine.describe().items() if value is not None)
+            watch.say(f"engine {engine.name}: {described}")
+            with _timed(clock, "scoring"):
+                _score_rest(engine, protocol, benchmark, journal, watch, clock)
+            folder.amend(engine={"name": engine.name, **engine.describe(), **_seconds(clock)})
     return summarize(config.out, official_out=config.official_out)
 
 
 def _score_rest(
-    config: RunConfig,
-    checkpoint: Checkpoint | None,
-    protocol: Protocol,
-    options: EngineOptions,
-    samples: Iterable[Sample],
-    found: "Survey",
-    journal: Journal,
-    folder: ResultFolder,
-    watch: Watch,
+    engine: Engine, protocol: Protocol, benchmark: _Benchmark, journal: Journal, watch: Watch, clock: dict[str, float]
 ) -> None:
     done = frozenset(journal.done)  # as it was: windows must not depend on how far this run has come
-    engine = open_engine(config.engine, checkpoint, protocol, options)
-    described = ", ".join(f"{name} {value}" for name, value in engine.describe().items() if value is not None)
-    watch.say(f"engine {engine.name}: {described}")
-    watch.start(found.samples, len(done))
+    watch.start(benchmark.found.samples, len(done))
     try:
         unfit: list[Scored] = []
-        for scored in engine.score(_prompts(samples, protocol, done, unfit)):
-            for result in (*unfit, scored):
-                if result.sample.key not in done:
-                    journal.append([record_of(result)])
-                    watch.advance()
+        with _timed(clock, "first sample"):
+            stream = engine.score(_prompts(benchmark.samples(), protocol, done, unfit))
+            first = next(stream, None)
+        for scored in chain(() if first is None else (first,), stream):
+            fresh = [record_of(result) for result in (*unfit, scored) if result.sample.key not in done]
             unfit.clear()
-        for result in unfit:
-            journal.append([record_of(result)])
+            with _timed(clock, "write"):
+                journal.append(fresh)
+            for _ in fresh:
+                watch.advance()
+        journal.append(list(map(record_of, unfit)))
+        for _ in unfit:
             watch.advance()
-        folder.amend(engine={"name": engine.name, **engine.describe()})
     finally:
         watch.stop()
-        engine.close()
+
+
+@contextmanager
+def _timed(clock: dict[str, float], stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        clock[stage] = clock.get(stage, 0.0) + time.perf_counter() - started
+
+
+def _seconds(clock: Mapping[str, float]) -> dict[str, float]:
+    """As the record has them: where the time went that was not the engine's."""
+    return {f"{stage.replace(' ', '_')}_seconds": round(seconds, 6) for stage, seconds in clock.items()}
 
 
 def _prompts(
@@ -155,10 +251,14 @@ def summarize(out: Path, *, official_out: Path | None = None) -> dict[str, Any]:
 
 
 def _official_name(run: dict[str, Any]) -> str:
-    """The published scripts' file name: the model folder's, and for Qwen2-VL the pixel bounds."""
+    """The published scripts' file name: the model folder's, and what bounds the tokens of an image."""
     model = run["configuration"].get("model")
     name = Path(model).name if model else "fake"
     protocol = run["identity"]["protocol"]
+    if protocol["name"] == "internvl":
+        return f"{name}_{256 * protocol['tiles']}"
+    if model and protocol["name"] == "plain":
+        return f"{'_'.join(Path(model).parts[-2:])}_729"
     if protocol["name"] == "qwen2vl":
         return f"{name}_{protocol['min_pixels']}~{protocol['max_pixels']}"
     return name
@@ -175,51 +275,6 @@ def aggregate(scored: Iterable[Scored], *, bootstrap: int = 1000) -> metrics.Sum
         ResultsError: a sample comes twice.
     """
     return metrics.summarize(map(record_of, scored), bootstrap=bootstrap)
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What one pass over a benchmark finds, before anything is scored."""
-
-    samples: int
-    """All of them, unfit ones included."""
-    tasks: Counter[str]
-    """Samples a task."""
-    unfit: Counter[ReasonKind]
-    """Samples that the reader already knows cannot be scored."""
-    digest: str
-    """SHA-256 over all that the samples say, and the names and sizes of their images."""
-
-
-def survey(samples: Iterable[Sample], root: Path) -> Survey:
-    """Read everything once: counts, and a digest that tells one benchmark from another.
-
-    Raises:
-        DataError: a file cannot be read, or there are no samples.
-    """
-    from radar_fast.errors import DataError
-
-    tasks: Counter[str] = Counter()
-    unfit: Counter[ReasonKind] = Counter()
-    digest = hashlib.sha256()
-    for sample in samples:
-        tasks[sample.task] += 1
-        if sample.reason is not None:
-            unfit[sample.reason.kind] += 1
-        texts = [part if isinstance(part, str) else _image_line(part.path, root) for part in sample.parts]
-        said = (*sample.key, sample.directory, sample.ability, *texts, *sample.candidates, str(sample.answer))
-        digest.update("\0".join(said).encode("utf-8", "surrogatepass") + b"\n")
-    if not tasks:
-        raise DataError(f"{root}: no samples to score; check --tasks and --format")
-    return Survey(tasks.total(), tasks, unfit, digest.hexdigest())
-
-
-def _image_line(path: Path, root: Path) -> str:
-    try:
-        size = path.stat().st_size
-    except OSError:
-        size = -1
-    return f"{path.relative_to(root)} {size}" if path.is_relative_to(root) else f"{path} {size}"
 
 
 def _plain(config: RunConfig) -> dict[str, Any]:

@@ -5,14 +5,21 @@ that a :class:`Scored`. Each stage holds the one before it, so whatever comes ou
 its record without a lookup. This module imports nothing of ours.
 """
 
+import errno
+import hashlib
+import io
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
+from typing import BinaryIO
 
 __all__ = [
+    "AnyImage",
     "Candidate",
+    "EmbeddedImage",
     "ImageFile",
     "Markup",
     "Part",
@@ -36,6 +43,8 @@ class ReasonKind(StrEnum):
     """Nothing to tell the answer from."""
     AMBIGUOUS_ANSWER = "ambiguous-answer"
     """A distractor equals the answer, or the answer is none of the options, or several of them."""
+    NOTHING_TO_ASK = "nothing-to-ask"
+    """Without its images, or without its text, nothing of the question is left."""
     EMPTY_CANDIDATE = "empty-candidate"
     """A candidate is empty, white space only, or tokenises to nothing."""
     IMAGE_TAG_MISMATCH = "image-tag-mismatch"
@@ -73,8 +82,64 @@ class ImageFile:
     path: Path
     """Checked to lie inside the data folder; whether it exists and is an image is found out when it is read."""
 
+    @property
+    def name(self) -> str:
+        """What messages call it, on one line."""
+        text = str(self.path)
+        return text if text.isprintable() else ascii(text)
 
-Part = str | ImageFile
+    @property
+    def key(self) -> str:
+        """Equal keys, equal images."""
+        return str(self.path)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the encoded image; -1 where there is no such file."""
+        try:
+            return self.path.stat().st_size
+        except (OSError, ValueError):
+            return -1
+
+    def open(self) -> BinaryIO:
+        """The encoded image, from its first byte. Raises OSError, also for what is no regular file."""
+        mode = self.path.stat().st_mode
+        # Before opening: to open a pipe would wait for its writer, and devices have no end.
+        if stat.S_ISDIR(mode):
+            raise OSError(errno.EISDIR, "is a directory", str(self.path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(self.path))
+        return self.path.open("rb")
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedImage:
+    """An image that lies inside a data file, not yet decoded."""
+
+    name: str
+    """What messages call it, on one line: file, place and field, such as ``MMBench_DEV_EN.tsv:17 image``."""
+    data: bytes = field(repr=False)
+    """The encoded image (PNG, JPEG, ...)."""
+
+    @property
+    def key(self) -> str:
+        """Equal keys, equal images: a digest of the bytes, whatever the image is called."""
+        return hashlib.blake2b(self.data, digest_size=16).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the encoded image."""
+        return len(self.data)
+
+    def open(self) -> BinaryIO:
+        """The encoded image, from its first byte."""
+        return io.BytesIO(self.data)
+
+
+AnyImage = ImageFile | EmbeddedImage
+"""An image, wherever it lies: ``name``, ``key``, ``size`` and ``open()`` are all that anything else asks of it."""
+
+Part = str | AnyImage
 """A piece of a question, in reading order: text as the dataset has it, or an image."""
 
 
@@ -97,9 +162,14 @@ class Sample:
     answer: int
     """Index of the answer in ``candidates``."""
     metadata: Mapping[str, str | int] = field(default_factory=lambda: MappingProxyType({}))
-    """What exports need and scoring does not: ``question`` (as published), ``index`` (place in its file), ``file``."""
+    """What exports need and scoring does not: ``question`` (as published), ``index`` (place in its file), ``file``.
+    Some keys have a meaning of their own: ``hint`` (for a prompt that lists the options), and those that
+    :mod:`radar_fast.facets` counts by."""
     reason: Reason | None = None
     """Set by a reader that found the record unfit to be scored; ``parts`` and ``candidates`` may then be empty."""
+    ordered: bool = False
+    """Whether ``candidates`` stand in the dataset's own order, which tells nothing of the answer. False where the
+    reader puts the answer first: then a prompt that lists the options must shuffle them."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -107,9 +177,9 @@ class Sample:
         return self.task, self.id
 
     @property
-    def images(self) -> tuple[ImageFile, ...]:
+    def images(self) -> tuple[AnyImage, ...]:
         """The images in reading order."""
-        return tuple(part for part in self.parts if isinstance(part, ImageFile))
+        return tuple(part for part in self.parts if not isinstance(part, str))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +193,7 @@ class Markup:
 class Placeholder:
     """Where an image goes, and the markup that stands for it before the processor expands it."""
 
-    image: ImageFile
+    image: AnyImage
     text: str
     """Holds the model's image token exactly once, e.g. ``<|vision_start|><|image_pad|><|vision_end|>``."""
 
@@ -142,7 +212,7 @@ class Prompt:
     """As in the sample, unless the protocol rewrites them."""
 
     @property
-    def images(self) -> tuple[ImageFile, ...]:
+    def images(self) -> tuple[AnyImage, ...]:
         """The images in reading order."""
         return tuple(part.image for part in self.parts if isinstance(part, Placeholder))
 

@@ -24,6 +24,8 @@ class Verdict:
     """Softmax over the candidates' means, at the answer: in [0, 1]. Over raw logits this is the sample's SDS."""
     correct: bool
     """Whether the answer has the highest probability; on a tie, whether it is the first of the highest."""
+    chosen: int
+    """Index of the candidate with the highest probability, the first of a tie."""
 
 
 def judge(tokens: Sequence[Sequence[float]], answer: int) -> Verdict:
@@ -39,7 +41,8 @@ def judge(tokens: Sequence[Sequence[float]], answer: int) -> Verdict:
     highest = max(means)
     weights = [math.exp(mean - highest) for mean in means]
     rounded = softmax_float32(means)
-    return Verdict(weights[answer] / math.fsum(weights), rounded.index(max(rounded)) == answer)
+    chosen = rounded.index(max(rounded))
+    return Verdict(weights[answer] / math.fsum(weights), chosen == answer, chosen)
 
 
 def mean_score(tokens: Sequence[float]) -> float:

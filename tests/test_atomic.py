@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from radar_fast.atomic import write_bytes_atomic, write_json_atomic
+from radar_fast.atomic import new_folder, write_bytes_atomic, write_json_atomic
 from radar_fast.errors import ResultsError
 
 
@@ -48,3 +48,18 @@ def test_a_name_that_no_file_can_have_is_one_clear_error(tmp_path: Path, name: s
     with pytest.raises(ResultsError, match="cannot write"):
         write_bytes_atomic(tmp_path / name, b"")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_complete_or_not_there(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "a" / "out") as folder:
+        (folder / "x").write_text("x")
+        assert not (tmp_path / "a" / "out").exists()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["out"]
+    assert (tmp_path / "a" / "out" / "x").read_text() == "x"
+    with pytest.raises(ResultsError, match="not an empty folder"), new_folder(tmp_path / "a" / "out"):
+        pass
+    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "b") as folder:
+        (folder / "x").write_text(str(1 / 0))
+    with pytest.raises(ResultsError, match="cannot write"), new_folder(tmp_path / "b") as folder:
+        (folder / "none" / "x").write_text("x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]

@@ -182,6 +182,82 @@ def test_inspect_finds_every_problem_before_a_gpu_is_spent(tmp_path: Path) -> No
     assert radar("inspect", write_jsonl(tmp_path / "good")).returncode == 0
 
 
+# Conditions and comparison -------------------------------------------------------------------------------------------
+
+
+def test_conditions_are_runs_of_their_own_and_compare_sets_them_side_by_side(tmp_path: Path) -> None:
+    data, base = write_jsonl(tmp_path / "data"), ["score", "--engine", "fake", "--data", tmp_path / "data"]
+    assert radar(*base, "--out", tmp_path / "full").returncode == 0
+    plain = json.loads((tmp_path / "full" / "run.json").read_text())
+    assert "conditions" not in plain["identity"], "result folders of before there were conditions stay valid"
+    refused(radar(*base, "--out", tmp_path / "full", "--without", "image"), "conditions.without was absent, is image")
+
+    (data / "0.png").unlink()  # blind, nobody looks at it
+    blind = radar(*base, "--out", tmp_path / "blind", "--without", "image")
+    assert blind.returncode == 0, blind.stderr
+    assert [line["candidates"] for line in lines_of(tmp_path / "blind")] == [
+        line["candidates"] for line in lines_of(tmp_path / "full")
+    ]
+    letters = radar(*base, "--out", tmp_path / "letters", "--candidates", "letter", "--limit", 9)
+    assert letters.returncode == 1, "one image is gone"
+    assert {tuple(line["candidates"]) for line in lines_of(tmp_path / "letters")} == {
+        tuple("ABCD"[:n]) for n in (2, 3, 4)
+    }
+    assert json.loads((tmp_path / "letters" / "run.json").read_text())["identity"]["conditions"] == {
+        "candidates": "letter"
+    }
+
+    compared = radar("compare", tmp_path / "full", tmp_path / "letters", "--json", tmp_path / "gap.json")
+    assert compared.returncode == 0, compared.stderr
+    assert "differs: conditions.candidates was absent, is letter" in compared.stdout
+    assert "8 samples scored in both, 12 only in A, 0 only in B" in compared.stdout
+    gap = json.loads((tmp_path / "gap.json").read_text())
+    full, other = ({line["id"]: line["sds"] for line in lines_of(tmp_path / name)} for name in ("full", "letters"))
+    differences = [other[name] - full[name] for name in other if other[name] is not None]
+    assert gap["tasks"]["colours"]["sds"] == pytest.approx(sum(differences) / len(differences))
+    assert gap["overall"]["sds_low"] <= gap["overall"]["sds"] <= gap["overall"]["sds_high"]
+    [row] = [line for line in compared.stdout.splitlines() if line.startswith("colours")]
+    assert f"{gap['tasks']['colours']['sds']:+.4f}" in row
+
+
+def test_compare_refuses_what_cannot_be_compared(tmp_path: Path) -> None:
+    for name, tasks in (("one", "colours"), ("two", "shapes")):
+        data = write_jsonl(tmp_path / name, count=4)
+        (data / "colours.jsonl").rename(data / f"{tasks}.jsonl")
+        assert radar("score", "--engine", "fake", "--data", data, "--out", tmp_path / f"out-{name}").returncode == 0
+    one, two = tmp_path / "out-one", tmp_path / "out-two"
+    refused(radar("compare", one, two), "no sample is scored in both")
+    refused(radar("compare", one, tmp_path), "run.json")
+    refused(radar("compare", one, two, "--pair", "colours"), "--pair colours", "NAME=VALUE")
+    refused(radar("compare", one, two, "--pair", "colours=none"), "no task 'none'")
+    paired = radar("compare", one, two, "--pair", "colours=shapes")
+    assert paired.returncode == 0, paired.stderr
+    assert "colours -> shapes" in paired.stdout
+    assert "4 samples scored in both" in paired.stdout
+
+
+def test_a_folder_a_class_with_grades(tmp_path: Path) -> None:
+    data, out = tmp_path / "knees", tmp_path / "out"
+    for grade in range(5):
+        for number in range(2):
+            image = data / "test" / str(grade) / f"{number}L.png"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (30, 30), (grade, number, 0)).save(image)
+    command = ["--classes", "kellgren-lawrence"]
+    assert radar("inspect", data, *command).returncode == 0
+    result = radar("score", "--engine", "fake", "--data", data, "--out", out, *command)
+    assert result.returncode == 0, result.stderr
+    entry = summary_of(out)["tasks"]["knees_test"]
+    # The fake engine sees no image, so it prefers the same grade everywhere.
+    errors = {grade: sum(abs(grade - other) for other in range(5)) / 5 for grade in range(5)}
+    assert entry["graded"]["mean_absolute_error"] in errors.values()
+    assert entry["graded"]["split_at"] == 2
+    assert sorted(entry["classes"]["accuracy"].values()) == [0, 0, 0, 0, 1]
+    for words in ("knees_test: mean over classes", "mean abs. error"):
+        assert words in result.stdout
+    refused(radar("score", "--engine", "fake", "--data", data, "--out", out), "folder")
+
+
 # Wrong input and usage -----------------------------------------------------------------------------------------------
 
 
@@ -216,9 +292,12 @@ def test_a_file_that_is_no_json(tmp_path: Path, content: str) -> None:
         (["--engine", "fake", "--field", "questions=q"], ["'questions'", "question"]),
         (["--engine", "fake", "--field", "answer=a", "--field", "answer_index=b"], ["answer_index"]),
         (["--engine", "fake", "--format", "xml"], ["--format xml", "jsonl"]),
-        (["--engine", "fake", "--protocol", "llava"], ["--protocol llava", "qwen2vl"]),
+        (["--engine", "fake", "--protocol", "mars"], ["--protocol mars", "qwen2vl"]),
         (["--engine", "fake", "--min-pixels", "9", "--max-pixels", "3"], ["--min-pixels"]),
         (["--engine", "fake", "--tasks", "no*such"], ["--tasks"]),
+        (["--engine", "fake", "--candidates", "number"], ["--candidates number", "letter"]),
+        (["--engine", "fake", "--without", "words"], ["--without words", "image"]),
+        (["--engine", "fake", "--classes", "none.toml"], ["--classes none.toml", "kellgren-lawrence"]),
         (["--engine", "transformers", "--model", "nowhere"], ["nowhere", "checkpoint"]),
     ],
 )
@@ -310,18 +389,25 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     refused(radar("score", "--engine", "fake", "--data", data, "--out", data), "--out")
 
 
+def untimed(summary: Path) -> dict[str, Any]:
+    """All but the seconds that the run took."""
+    read = json.loads(summary.read_text())
+    engine = {name: value for name, value in read["engine"].items() if not name.endswith("_seconds")}
+    return {**read, "engine": engine}
+
+
 def test_a_torn_last_line_is_repaired_and_a_finished_run_does_nothing(tmp_path: Path) -> None:
     data, out = write_jsonl(tmp_path / "data"), tmp_path / "out"
     base = ["score", "--engine", "fake", "--data", data, "--out", out]
     assert radar(*base).returncode == 0
-    whole, summary = (out / "samples.jsonl").read_bytes(), (out / "summary.json").read_bytes()
+    whole, summary = (out / "samples.jsonl").read_bytes(), untimed(out / "summary.json")
     (out / "samples.jsonl").write_bytes(whole[:-30])
     result = radar(*base)
     assert result.returncode == 0, result.stderr
     assert "torn end" in result.stdout
     assert "19 samples are scored already" in result.stdout
     assert (out / "samples.jsonl").read_bytes() == whole
-    assert (out / "summary.json").read_bytes() == summary
+    assert untimed(out / "summary.json") == summary
     again = radar(*base)
     assert again.returncode == 0
     assert "engine fake" not in again.stdout, "nothing is left to score, so no engine is opened"

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from radar_fast.checkpoint import Checkpoint
-from radar_fast.engines.encoding import Encoded, Encoder, split_candidates
+from radar_fast.engines.encoding import Encoded, Encoder, refused_images, split_candidates
 from radar_fast.errors import UsageError
 from radar_fast.protocols import open_protocol
-from radar_fast.sample import ImageFile, Prompt, Reason, ReasonKind, Sample
+from radar_fast.sample import EmbeddedImage, ImageFile, Prompt, Reason, ReasonKind, Sample
 
 ids = st.lists(st.integers(0, 3), max_size=8)
 
@@ -48,6 +48,16 @@ def picture(tmp_path: Path) -> ImageFile:
 def prompt(*parts: str | ImageFile, candidates: tuple[str, ...] = ("red", "dark blue"), joiner: str = " ") -> Prompt:
     made = open_protocol("qwen2vl", None).prompt(Sample("1", "t", "d", "a", parts, candidates, 0))
     return Prompt(made.sample, made.parts, joiner, made.candidates)
+
+
+def test_an_image_inside_a_data_file_is_the_same_image(encoder: Encoder, picture: ImageFile) -> None:
+    inside = EmbeddedImage("t.tsv:17 image", picture.path.read_bytes())
+    ours, theirs = (encoder.encode(prompt(image, "What colour?")) for image in (inside, picture))
+    assert isinstance(ours, Encoded)
+    assert isinstance(theirs, Encoded)
+    assert ours.prefix == theirs.prefix
+    assert torch.equal(ours.inputs["pixel_values"], theirs.inputs["pixel_values"])
+    assert "t.tsv:17 image" in refused_images(prompt(inside, "?"), ValueError("no")).detail
 
 
 def test_an_image_becomes_as_many_tokens_as_its_grid_says(encoder: Encoder, picture: ImageFile) -> None:

@@ -19,7 +19,7 @@ from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import WINDOW, EngineOptions, open_engine
 from radar_fast.engines import transformers as module
 from radar_fast.engines.transformers import TransformersEngine
-from radar_fast.errors import UsageError
+from radar_fast.errors import EngineError, ModelError, UsageError
 from radar_fast.protocols import open_protocol
 from radar_fast.readers import open_reader
 from radar_fast.record import record_of
@@ -309,3 +309,31 @@ def test_out_of_memory_halves_the_budget_and_goes_on(qwen2vl: Path) -> None:
     assert report["ids"] == sorted(f"l{index}" for index in range(40))
     assert report["budget"] < 60_000
     assert "out of memory" in result.stderr
+
+
+def test_another_checkpoints_weights_in_the_same_engine(qwen2vl: Path, tmp_path: Path) -> None:
+    """Bit for bit what a new engine says of it; only weights may differ, and nothing may be in flight."""
+    other = write_qwen2vl(tmp_path / "other", seed=1)
+    wider = write_qwen2vl(tmp_path / "wider", layers=3)
+    (tmp_path / "images").mkdir()
+    samples = [sample for sample, _ in pictures(tmp_path / "images")]
+    expected, _ = score(other, samples)
+    checkpoint = Checkpoint.open(qwen2vl)
+    protocol = open_protocol("auto", checkpoint)
+    engine = TransformersEngine(checkpoint, protocol, EngineOptions(device="cpu", dtype="float32"))
+    try:
+        stream = engine.score(map(protocol.prompt, samples))
+        first = next(stream)
+        with pytest.raises(EngineError, match="still being scored"):
+            engine.load_weights(other)
+        list(stream)
+        with pytest.raises(ModelError, match=r"config\.json"):
+            engine.load_weights(wider)
+        assert next(iter(engine.score([protocol.prompt(first.sample)]))).reason is None, "it is as it was"
+        engine.load_weights(other)
+        assert engine.describe()["compute_seconds"] is None, "counted anew"
+        found = {scored.sample.key: scored.candidates for scored in engine.score(map(protocol.prompt, samples))}
+    finally:
+        engine.close()
+    assert found == {key: scored.candidates for key, scored in expected.items()}
+    assert found[first.sample.key] != first.candidates

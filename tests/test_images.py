@@ -1,7 +1,9 @@
 """Images: what is read equals Pillow's own conversion; what is not comes back as a reason, whatever the file holds."""
 
+import io
 import os
 import random
+import re
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image, features
 
 from radar_fast.images import MAX_PIXELS, read_image
-from radar_fast.sample import ImageFile, Reason, ReasonKind
+from radar_fast.sample import EmbeddedImage, ImageFile, Reason, ReasonKind
 
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM"] + (["AVIF"] if features.check("avif") else [])
 
@@ -217,3 +219,40 @@ def test_threads_and_handles(tmp_path: Path) -> None:
         assert list(pool.map(read, range(8))) == expected
     if handles:
         assert open_handles() <= handles
+
+
+def test_an_image_inside_a_data_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    picture().save(path)
+    inside, file = EmbeddedImage("t.tsv:17 image", path.read_bytes()), ImageFile(path)
+    found, expected = read_image(inside), read_image(file)
+    assert isinstance(found, Image.Image)
+    assert isinstance(expected, Image.Image)
+    assert found.tobytes() == expected.tobytes()
+    assert inside.size == file.size == path.stat().st_size
+    assert inside.key == EmbeddedImage("elsewhere", path.read_bytes()).key != EmbeddedImage("t", b"x").key
+    assert len(repr(inside)) < 100
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (b"", "empty"),
+        (b"no image", "no image in a known format"),
+        (b"\x89PNG\r\n\x1a\n", "cannot be decoded|known format"),
+    ],
+)
+def test_an_unreadable_image_inside_a_data_file(data: bytes, word: str) -> None:
+    found = read_image(EmbeddedImage("t.tsv:17 image", data))
+    assert isinstance(found, Reason)
+    assert found.kind is ReasonKind.UNREADABLE_IMAGE
+    assert "image t.tsv:17 image" in found.detail
+    assert re.search(word, found.detail)
+
+
+def test_a_bomb_inside_a_data_file() -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
+    found = read_image(EmbeddedImage("t.tsv:17 image", buffer.getvalue()))
+    assert isinstance(found, Reason)
+    assert "20000x20000" in found.detail

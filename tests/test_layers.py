@@ -13,13 +13,14 @@ PACKAGE = ROOT / "radar_fast"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "kernels" not in path.parts and path.name != "__main__.py")
 
 LAYERS: tuple[set[str], ...] = (
-    {"errors", "sample", "scores", "ahead", "kernels"},
-    {"config", "atomic", "images", "record"},
-    {"checkpoint", "readers", "metrics", "journal", "progress", "tables"},
-    {"protocols", "results", "official", "inspection"},
-    {"engines"},
+    {"errors", "sample", "scores", "families", "ahead", "stages", "facets", "kernels"},
+    {"config", "atomic", "images", "record", "internvl", "weights"},
+    {"checkpoint", "readers", "conditions", "metrics", "journal", "progress", "tables"},
+    {"protocols", "compose", "results", "official", "inspection", "survey", "writers"},
+    {"engines", "comparison"},
     {"run"},
     {"demo"},
+    {"bench"},
     {"cli"},
 )
 """Lowest first. A module imports only from layers below its own, or within its own package."""

@@ -1,8 +1,8 @@
 """The summary, against torch and against sums done by hand."""
 
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Line:
     tokens_computed: int = 10
     tokens_minimal: int = 8
     seconds: float = 0.5
+    metadata: Mapping[str, str | int] = field(default_factory=dict)
 
 
 def unscored(id: str, kind: str | None = "missing-image", **changes: Any) -> Line:  # noqa: A002
@@ -303,6 +304,30 @@ def test_one_pass_serves_both() -> None:
     table = collect(once())
     assert summarize(table, bootstrap=QUICK) == summarize(lines(30), bootstrap=QUICK)
     assert engine_totals(table) == engine_totals(lines(30))
+
+
+# What only some benchmarks have
+
+
+def test_facets_stand_beside_the_numbers_of_the_tasks_and_directories_they_are_of() -> None:
+    records = [
+        with_probability("a", 0.9, task="MMBench", metadata={"group": 7, "question": "?"}),
+        with_probability("b", 0.2, task="MMBench", metadata={"group": 7}),
+        with_probability("c", 0.8, task="MMBench", metadata={"group": 8}),
+        with_probability("1", 0.9, task="easy", directory="gap", metadata={"version": "easy"}),
+        with_probability("1", 0.6, task="hard", directory="gap", metadata={"version": "hard"}),
+        with_probability("d", 0.9, task="plain"),
+    ]
+    document: dict[str, Any] = summarize(records, bootstrap=QUICK).to_dict()
+    assert document["tasks"]["MMBench"]["circular"] == {"accuracy": 0.5, "groups": 2, "incomplete": 0}
+    assert document["tasks"]["MMBench"]["accuracy"] == pytest.approx(2 / 3)
+    versions = document["directories"]["gap"]["versions"]
+    assert versions["questions"] == 1
+    assert versions["sds_spread"] == pytest.approx(0.3)
+    plain = set(document["tasks"]["plain"])
+    assert set(document["overall"]) == plain
+    assert set(document["tasks"]["MMBench"]) - plain == {"circular"}
+    assert set(document["directories"]["gap"]) - plain == {"versions"}
 
 
 # Refusals

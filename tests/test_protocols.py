@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from family_samples import cases
 from PIL import Image
+from tiny import write_internvl_chat
 
 from radar_fast.checkpoint import Checkpoint
 from radar_fast.errors import ModelError, UsageError
@@ -95,6 +97,42 @@ def test_chat_renders_the_template_around_the_datasets_own_text(qwen2vl_chat: Pa
     assert prompt.images == (IMAGE, OTHER)
 
 
+def test_internvl_separates_by_benchmark_and_keeps_file_order(tmp_path: Path) -> None:
+    write_internvl_chat(tmp_path / "model", side=28)
+    protocol = open_protocol("auto", Checkpoint.open(tmp_path / "model"))
+    for case in cases(tmp_path / "images"):
+        prompt = protocol.prompt(case.sample)
+        turn = text_of(prompt).split("<|im_start|>user\n")[1].removesuffix("<|im_end|>\n<|im_start|>assistant\n")
+        assert turn.replace("<IMG_CONTEXT>", "<image>") == case.internvl, case.sample.id
+        assert [image.path for image in prompt.images if isinstance(image, ImageFile)] == case.images
+
+
+def test_other_checkpoints_and_bounds_do_not_fit_internvl(qwen2vl: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="'qwen2_vl', no InternVL"):
+        open_protocol("internvl", Checkpoint.open(qwen2vl))
+    write_internvl_chat(tmp_path / "model", side=28)
+    with pytest.raises(UsageError, match="--protocol internvl fixes the size"):
+        open_protocol("auto", Checkpoint.open(tmp_path / "model"), max_pixels=3136)
+
+
+@pytest.mark.parametrize(
+    ("written", "error", "message"),
+    [
+        ("{", ModelError, r"composed\.json: cannot be read"),
+        ("[]", ModelError, r"composed\.json: cannot be read"),
+        ("{}", ModelError, r"composed\.json: cannot be read"),
+        ('{"protocol": "x"}', UsageError, "--protocol x: unknown"),
+    ],
+)
+def test_a_note_of_compose_that_cannot_be_used(
+    tmp_path: Path, written: str, error: type[Exception], message: str
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
+    (tmp_path / "composed.json").write_text(written)
+    with pytest.raises(error, match=message):
+        open_protocol("auto", Checkpoint.open(tmp_path))
+
+
 def test_chat_needs_a_template_that_takes_roles(qwen2vl: Path) -> None:
     with pytest.raises(ModelError, match="role-style"):
         open_protocol("chat", Checkpoint.open(qwen2vl))
@@ -103,8 +141,9 @@ def test_chat_needs_a_template_that_takes_roles(qwen2vl: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("internvl", {}, "--protocol internvl: unknown"),
+        ("flamingo", {}, "--protocol flamingo: unknown"),
         ("chat", {}, "needs --model"),
+        ("internvl", {}, "--protocol internvl: needs --model"),
         ("qwen2vl", {"min_pixels": 700000}, "no larger than the second"),
         ("qwen2vl", {"min_pixels": 0}, "above 0"),
     ],

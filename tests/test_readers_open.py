@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from radar_fast.config import FORMATS
 from radar_fast.errors import DataError, UsageError
 from radar_fast.readers import Reader, Selection, open_reader
 from radar_fast.sample import Sample
@@ -64,8 +65,9 @@ def test_single_file(tmp_path: Path) -> None:
         reader = open_reader(file, format=format_name)
         assert (reader.files, reader.root, len(list(reader))) == ((file,), tmp_path, 1)
     refused(file, "not a folder", format="m3")
-    (tmp_path / "a.tsv").write_text("x")
-    refused(tmp_path / "a.tsv", "a.tsv", ".jsonl")
+    (tmp_path / "a.csv").write_text("x")
+    refused(tmp_path / "a.csv", "a.csv", ".jsonl", ".tsv", ".parquet")
+    refused(tmp_path / "a.csv", "a.csv", ".tsv", format="vlmevalkit")
 
 
 def test_files_are_sorted_and_reading_repeats(tmp_path: Path) -> None:
@@ -79,12 +81,13 @@ def test_files_are_sorted_and_reading_repeats(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path) -> None:
     refused(tmp_path / "none", "none", "no such")
-    for format_name in ("auto", "m3", "jsonl"):
+    for format_name in ("auto", *FORMATS):
         (tmp_path / "empty").mkdir(exist_ok=True)
         refused(tmp_path / "empty", "empty", format=format_name)
         (tmp_path / "strange").mkdir(exist_ok=True)
         (tmp_path / "strange" / "readme.md").write_text("hello")
-        refused(tmp_path / "strange", "readme.md", "m3 needs", "jsonl needs", format=format_name)
+        needs = [f"{name} needs" for name in (FORMATS if format_name == "auto" else (format_name,))]
+        refused(tmp_path / "strange", "readme.md", *needs, format=format_name)
 
 
 def test_pretty_json_is_not_recognised(tmp_path: Path) -> None:
@@ -194,3 +197,35 @@ def test_selection() -> None:
 def test_selection_is_validated(wrong: dict[str, object], word: str) -> None:
     with pytest.raises(UsageError, match=word):
         Selection(**wrong)  # type: ignore[arg-type]
+
+
+TABLE = "index\timage\tquestion\tA\tB\tanswer\n1\t\tq\ta\tb\tA\n"
+
+
+def test_auto_tells_every_format(tmp_path: Path) -> None:
+    (tmp_path / "tsv").mkdir()
+    (tmp_path / "tsv" / "a.tsv").write_text(TABLE)
+    assert open_reader(tmp_path / "tsv").format == open_reader(tmp_path / "tsv" / "a.tsv").format == "vlmevalkit"
+    lines_file(tmp_path / "tsv")
+    refused(tmp_path / "tsv", "both", "jsonl ('task.jsonl')", "vlmevalkit ('a.tsv')", "--format")
+    assert open_reader(tmp_path / "tsv", format="vlmevalkit").format == "vlmevalkit"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.tsv").write_text("name\tage\nx\t3\n")
+    refused(tmp_path / "other", "'a.tsv'", "vlmevalkit needs")
+    refused(tmp_path / "other" / "none.tsv", "no such")
+
+
+def test_an_object_on_one_line_is_not_json_lines_where_it_has_a_shape_of_its_own(tmp_path: Path) -> None:
+    record = {"diagram": "a.png", "text": "t", "parsing_stru_seqs": [], "parsing_sem_seqs": [], "choices": [1, 2, 3, 4]}
+    (tmp_path / "test.json").write_text(json.dumps({"prob_1": record | {"answer": "1.000"}}))
+    assert open_reader(tmp_path).format == "pgps9k"
+    lines_file(tmp_path)
+    refused(tmp_path, "both", "jsonl", "pgps9k")
+
+
+def test_options_of_other_formats(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text(TABLE)
+    with pytest.raises(UsageError, match=r"--field: question is for jsonl and parquet.*vlmevalkit"):
+        open_reader(tmp_path, fields={"question": "q"})
+    with pytest.raises(UsageError, match=r"--classes: x is for folder.*vlmevalkit"):
+        open_reader(tmp_path, format="vlmevalkit", classes="x")

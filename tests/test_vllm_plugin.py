@@ -9,7 +9,6 @@ pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
 from vllm.pooling_params import PoolingParams
 from vllm.v1.pool.metadata import PoolingMetadata, PoolingStates
 
-from radar_fast.engines import vllm_plugin
 from radar_fast.engines.vllm_plugin import ANSWER_TOKENS, TARGETS, CandidatePooler
 
 WIDTH, VOCABULARY = 8, 23
@@ -25,11 +24,13 @@ class Steps:
         self.prompts = [torch.randint(0, VOCABULARY, (length,), generator=generator) for length in lengths]
         self.states = [PoolingStates() for _ in lengths]
         self.extra, self.rows_seen = extra, 0
-        self.pooler = CandidatePooler(self.logits)
+        self.pooler = CandidatePooler(self.scores)
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+    def scores(self, hidden: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self.rows_seen += len(hidden)
-        return hidden @ self.head
+        logits = hidden @ self.head
+        wanted = targets.clamp_min(0)
+        return logits.gather(1, wanted), logits.log_softmax(-1).gather(1, wanted)
 
     def step(self, spans: list[tuple[int, int]]) -> list[torch.Tensor | None]:
         """``spans``: a request, from which position to which it is computed in this step."""
@@ -103,21 +104,3 @@ def test_profile_and_warm_up_runs_say_nothing_and_pass() -> None:
     steps = Steps([6, 1], [None, None])
     outputs = steps.step([(0, 6), (0, 1)])
     assert [len(output) for output in outputs if output is not None] == [1, 0]
-
-
-def test_slabs_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Steps([30], [{ANSWER_TOKENS: 25}]).step([(0, 30)])[0]
-    monkeypatch.setattr(vllm_plugin, "ROWS_AT_ONCE", 2)
-    monkeypatch.setattr(vllm_plugin, "CHUNK_BYTES", 4 * VOCABULARY * 3)
-    slabs = Steps([30], [{ANSWER_TOKENS: 25}]).step([(0, 30)])[0]
-    assert whole is not None
-    assert slabs is not None
-    torch.testing.assert_close(whole, slabs, atol=1e-6, rtol=0)
-
-
-def test_a_rank_without_logits_returns_the_right_shapes() -> None:
-    steps = Steps([9], [{ANSWER_TOKENS: 3}])
-    object.__setattr__(steps.pooler, "_compute_logits", lambda hidden: None)  # noqa: ARG005 - the signature
-    [scores] = steps.step([(0, 9)])
-    assert scores is not None
-    assert scores.shape == (3, 2)

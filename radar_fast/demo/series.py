@@ -9,9 +9,11 @@ from pathlib import Path
 
 from radar_fast.errors import UsageError
 
-__all__ = ["write_checkpoints"]
+__all__ = ["COMMON", "write_checkpoints"]
 
 _KEPT = Path(__file__).parent / "checkpoints"
+COMMON = _KEPT / "common"
+"""What all checkpoints share: config, tokenizer, image processor and chat template."""
 
 
 def write_checkpoints(folder: Path) -> list[Path]:
@@ -26,7 +28,7 @@ def write_checkpoints(folder: Path) -> list[Path]:
         if target.exists():
             raise UsageError(f"{target} is already there: a checkpoint is written into a folder of its own")
         target.mkdir(parents=True)
-        for source in (_KEPT / "common", step):
+        for source in (COMMON, step):
             for file in sorted(source.iterdir()):
                 shutil.copyfile(file, target / file.name)
         written.append(target)

@@ -5,6 +5,7 @@ Engines are imported when they are opened, so that reading and counting need nei
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol as Interface
 
 from radar_fast.checkpoint import Checkpoint
@@ -39,6 +40,14 @@ class Engine(Interface):
         """What the run's record should say of it: device, dtype, batching, its own counts."""
         ...
 
+    def load_weights(self, path: Path) -> None:
+        """Go on with another checkpoint that differs in its weights alone, and count anew. Not while scoring.
+
+        Raises:
+            ModelError: it differs in more, or cannot be loaded; in the last case the engine is of no use any more.
+        """
+        ...
+
     def close(self) -> None:
         """Free the device. Calling it twice is fine."""
         ...
@@ -55,7 +64,20 @@ class EngineOptions:
     batch_tokens: int | None = None
     """Most token positions in one forward pass, padding counted; None lets the engine choose for its device."""
     workers: int | None = None
-    """Threads that read and preprocess images; None: one a core, at most 8."""
+    """Threads or processes that read and preprocess images; None: one a core, at most 8."""
+    worker_kind: str = "auto"
+    """The transformers engine's: ``threads``, ``processes``, or ``auto``: processes where they pay, which is on several
+    cores and for many prompts."""
+    expected: int | None = None
+    """How many prompts are to come, where that is known; it decides nothing but what pays."""
+    preprocess_cache: Path | None = None
+    """A folder where the transformers engine keeps preprocessed images, for other checkpoints with the same image
+    processor."""
+    preprocess_cache_gb: float = 100.0
+    """Most gigabytes (10^9 bytes) of it."""
+    attention: str = "auto"
+    """The transformers engine's attention: ``dense`` (a mask), ``cascade`` (flash-attn), ``flex`` (FlexAttention), or
+    ``auto``: dense on a CPU, on a GPU cascade where flash-attn is installed, else flex."""
     arguments: Mapping[str, str] = field(default_factory=dict)
     """vLLM's own engine arguments, by name, as text; for the vLLM engine only. They may change a score, as a
     quantisation does, and are part of its identity, but for those that only place and schedule."""
@@ -106,7 +128,7 @@ def engine_identity(name: str, checkpoint: Checkpoint | None, options: EngineOpt
 def choose_engine(name: str, options: EngineOptions) -> tuple[str, str]:
     """What ``auto`` stands for here, and why; another name stands for itself, and needs no reason.
 
-    transformers, until the vLLM engine has been checked on a GPU; it is taken by name.
+    vLLM where there is a GPU and a vLLM that is known to work, else transformers.
 
     Raises:
         UsageError: an unknown name, or engine arguments for an engine that takes none.
@@ -114,10 +136,34 @@ def choose_engine(name: str, options: EngineOptions) -> tuple[str, str]:
     check_choice("engine", name, ENGINES)
     why = ""
     if name == "auto":
-        name, why = "transformers", "the vLLM engine has not been checked on a GPU yet; --engine vllm asks for it"
+        name, why = _best_engine(options.device)
     if options.arguments and name != "vllm":
-        raise UsageError(f"--engine-arg: only --engine vllm takes engine arguments, and this is --engine {name}")
+        reason = f", because {why}" if why else ""
+        raise UsageError(
+            f"--engine-arg: only --engine vllm takes engine arguments, and this is --engine {name}{reason}"
+        )
+    if name == "vllm":
+        for option, value in (("worker-kind", options.worker_kind), ("attention", options.attention)):
+            if value != "auto":
+                reason = f", because {why}" if why else ""
+                raise UsageError(
+                    f"--{option} {value}: only --engine transformers takes it, this is --engine vllm{reason}"
+                )
     return name, why
+
+
+def _best_engine(device: str) -> tuple[str, str]:
+    import torch
+
+    from radar_fast.engines.vllm_versions import check_version, installed_version
+
+    if device == "cpu" or not torch.cuda.is_available():
+        return "transformers", "--device is cpu" if device == "cpu" else "there is no GPU"
+    try:
+        check_version()
+    except UsageError as error:
+        return "transformers", str(error).partition(";")[0].removeprefix("--engine vllm: ")
+    return "vllm", f"there is a GPU and vLLM {installed_version()}"
 
 
 def open_engine(name: str, checkpoint: Checkpoint | None, protocol: Protocol, options: EngineOptions) -> Engine:

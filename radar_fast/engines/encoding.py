@@ -7,22 +7,29 @@ still starts at ``len(tokens(prefix))``.
 """
 
 import copy
+import logging
 import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import torch
 
 from radar_fast.checkpoint import Checkpoint
-from radar_fast.errors import ModelError, UsageError
+from radar_fast.engines.prepared import ImageReuse, ImageTap, PreparedImages, stand_in
+from radar_fast.engines.store import PreparedStore, settings_digest
+from radar_fast.errors import ModelError, UsageError, one_line
 from radar_fast.images import read_image
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, ReasonKind
+from radar_fast.stages import StageClock
 
 __all__ = ["Encoded", "Encoder", "Split", "Tokens", "refused_images", "split_candidates"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +108,26 @@ class Encoder:
         UsageError: pixel bounds are asked for that the image processor does not know.
     """
 
-    def __init__(self, checkpoint: Checkpoint, protocol: Protocol, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        protocol: Protocol,
+        dtype: torch.dtype,
+        clock: StageClock | None = None,
+        reuse: ImageReuse | None = None,
+    ) -> None:
+        """Load the processor.
+
+        Args:
+            checkpoint: whose processor and tokenizer they are.
+            protocol: what becomes of an image before the processor.
+            dtype: of floating tensors.
+            clock: counts what decoding, preprocessing and tokenising take.
+            reuse: keep what becomes of images, for prompts that share them; None: nothing is kept.
+        """
         self._protocol, self._dtype = protocol, dtype
-        self._processor: Any = checkpoint.processor
+        self._clock = clock or StageClock()
+        self._processor: Any = copy.copy(checkpoint.processor)  # of its own: its image processor is replaced below
         self._tokenizer: Any = self._processor.tokenizer
         self._image_token: str = self._processor.image_token
         self._image_id: int = self._tokenizer.convert_tokens_to_ids(self._image_token)
@@ -111,9 +135,18 @@ class Encoder:
         self._once = threading.Lock()
         if protocol.pixels is not None:
             _bound_pixels(self._processor.image_processor, checkpoint, protocol.pixels)
+        if protocol.tiles is not None:
+            self._processor.image_processor.crop_to_patches = True
+            self._processor.image_processor.max_patches = protocol.tiles
         # The first call settles the tokenizer's padding and truncation; later calls only read them, so that threads
         # may share it.
         self._ids(["warm-up"], add_special_tokens=True)
+        self._tap = ImageTap(self._processor.image_processor)
+        self._prepared: PreparedImages | None = None
+        self._reuse_is_checked = False
+        if reuse is not None:
+            self._processor.image_processor = self._tap
+            self._prepared = PreparedImages(self._open_store(reuse), dtype)
 
     @property
     def image_token_id(self) -> int:
@@ -123,14 +156,62 @@ class Encoder:
     @property
     def image_processor(self) -> Any:
         """The checkpoint's own image processor: PIL, within the protocol's pixel bounds."""
-        return self._processor.image_processor
+        return self._tap.inner
 
     def encode(self, prompt: Prompt) -> Encoded | Reason:
         """Read the images, tokenise, and find the shared prefix; a Reason if this prompt cannot be scored."""
-        images = self.read_images(prompt)
-        if isinstance(images, Reason):
-            return images
-        tokens = self.tokenise(prompt)
+        if self._prepared is None or not prompt.images:
+            return self._encode(prompt)
+        with self._prepared.turn(prompt.images) as key:
+            with self._clock.measure("decode"):
+                kept = self._prepared.find(key, prompt.images)
+            if kept is not None and self._reuse_is_checked:
+                return self._encode(prompt, kept)
+            self._tap.take()
+            encoded = self._encode(prompt)
+            made = self._tap.take()
+            if kept is not None:
+                self._check_reuse(prompt, kept, encoded)
+            elif made is not None and isinstance(encoded, Encoded):
+                self._prepared.put(key, prompt.images, made)
+            return encoded
+
+    def _check_reuse(self, prompt: Prompt, kept: dict[str, Any], encoded: Encoded | Reason) -> None:
+        """The first time that anything is used again: see that this processor then says the same, or do without."""
+        try:
+            self._reuse_is_checked = _same(self._encode(prompt, kept), encoded)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            log.info("images cannot be used again: %s", one_line(error))
+        if not self._reuse_is_checked:
+            log.warning(
+                "%s makes something else of images that it has seen before: every image is preprocessed anew",
+                type(self._processor).__name__,
+            )
+            self._prepared = None
+
+    def _open_store(self, reuse: ImageReuse) -> PreparedStore | None:
+        if reuse.folder is None:
+            return None
+        settings = {
+            "processor": [type(self._processor).__name__, type(self.image_processor).__name__],
+            "image_processor": self.image_processor.to_dict(),
+            "protocol": {"name": self._protocol.name, **self._protocol.settings},
+            "dtype": str(self._dtype),
+            "versions": {name: version(name) for name in ("transformers", "pillow", "numpy")},
+        }
+        return PreparedStore(reuse.folder, reuse.most_bytes, settings_digest(settings))
+
+    def _encode(self, prompt: Prompt, features: dict[str, Any] | None = None) -> Encoded | Reason:
+        """Encode, with the images or with what was made of them before."""
+        if features is None:
+            with self._clock.measure("decode"):
+                images = self.read_images(prompt)
+            if isinstance(images, Reason):
+                return images
+        else:
+            images = [stand_in() for _ in prompt.images]
+        with self._clock.measure("tokenise"):
+            tokens = self.tokenise(prompt)
         if isinstance(tokens, Reason):
             return tokens
         split = tokens.split
@@ -139,7 +220,8 @@ class Encoder:
         token_inputs: dict[str, torch.Tensor] = {}
         if images:
             try:
-                expanded, inputs, token_inputs = self._process(tokens.tame, images, tokens.add_special)
+                with self._clock.measure("preprocess"), self._tap.giving(features):
+                    expanded, inputs, token_inputs = self._process(tokens.tame, images, tokens.add_special)
             except ValueError as error:
                 return refused_images(prompt, error)
             if not tokens.tame_is_faithful:
@@ -167,7 +249,7 @@ class Encoder:
             try:
                 images.append(self._protocol.image(image))
             except ValueError as error:
-                return Reason(ReasonKind.UNREADABLE_IMAGE, f"{file.path}: {error}")
+                return Reason(ReasonKind.UNREADABLE_IMAGE, f"{file.name}: {error}")
         return images
 
     def tokenise(self, prompt: Prompt) -> Tokens | Reason:
@@ -261,8 +343,19 @@ class Encoder:
 
 def refused_images(prompt: Prompt, error: ValueError) -> Reason:
     """The reason for a prompt whose images the image processor refused."""
-    named = ", ".join(str(file.path) for file in prompt.images)
+    named = ", ".join(image.name for image in prompt.images)
     return Reason(ReasonKind.UNREADABLE_IMAGE, f"{named}: the image processor refused: {error}")
+
+
+def _same(one: Encoded | Reason, other: Encoded | Reason) -> bool:
+    if isinstance(one, Reason) or isinstance(other, Reason):
+        return one == other
+    mine, theirs = ({**encoded.inputs, **encoded.token_inputs} for encoded in (one, other))
+    return (
+        (one.prefix, one.suffixes, one.scored_from) == (other.prefix, other.suffixes, other.scored_from)
+        and (one.inputs.keys(), one.token_inputs.keys()) == (other.inputs.keys(), other.token_inputs.keys())
+        and all(torch.equal(mine[name], theirs[name]) for name in mine)
+    )
 
 
 def _special_tokens(tokenizer: Any) -> set[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from radar_fast.images import read_image
 from radar_fast.sample import Candidate, Markup, Placeholder, Prompt, Reason, Scored
@@ -24,6 +25,9 @@ class FakeEngine:
     def describe(self) -> dict[str, str | int | float | bool | None]:
         """Device and dtype, as other engines name theirs."""
         return {"device": "none", "dtype": "none"}
+
+    def load_weights(self, path: Path) -> None:
+        """Nothing to load: its scores depend on the prompts alone."""
 
     def close(self) -> None:
         """Nothing to free."""

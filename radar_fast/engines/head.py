@@ -7,7 +7,7 @@ from radar_fast.kernels.linear_log_softmax_gather import linear_log_softmax_gath
 from radar_fast.kernels.log_softmax_gather import log_softmax_gather
 from radar_fast.kernels.runtime import IGNORED
 
-__all__ = ["CHUNK_BYTES", "LogitScaling", "token_scores"]
+__all__ = ["CHUNK_BYTES", "LogitScaling", "by_row", "token_scores"]
 
 CHUNK_BYTES = 256 * 2**20
 """Most memory for fp32 logits at a time, of a head that can only be asked for them."""
@@ -53,7 +53,7 @@ def token_scores(
     A plain linear head is fused with what follows, and its logits are summed in fp32 whatever its dtype; any other
     (an adapter around it, quantised weights) is asked for its logits, as many rows at a time as CHUNK_BYTES hold.
     """
-    table, places = _by_row(rows, targets, len(hidden))
+    table, places = by_row(rows, targets, len(hidden))
     linear = _plain_linear(head, hidden.dtype)
     if linear is not None:
         logits, logprobs = linear_log_softmax_gather(
@@ -79,7 +79,7 @@ def _plain_linear(head: nn.Module, dtype: torch.dtype) -> nn.Linear | None:
     return head
 
 
-def _by_row(rows: torch.Tensor, targets: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def by_row(rows: torch.Tensor, targets: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Targets put together by row, since several candidates' first tokens are asked of one.
 
     Returns:

@@ -1,28 +1,35 @@
-"""One pass on transformers, on a CPU or a GPU: shared prefix, tree mask, and only answer rows meet the LM head."""
+"""One pass on transformers, on a CPU or a GPU: shared prefix, tree attention, and only answer rows meet the LM head."""
 
 import gc
 import inspect
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from radar_fast.ahead import map_ahead
 from radar_fast.checkpoint import Checkpoint
+from radar_fast.config import WORKER_KINDS, check_choice
 from radar_fast.engines import WINDOW, EngineOptions
+from radar_fast.engines.cascade import Cascade, Flex, choose_attention, install, over, uninstall
 from radar_fast.engines.encoding import Encoded, Encoder
 from radar_fast.engines.head import LogitScaling, token_scores
 from radar_fast.engines.loading import load_model, resolve_device, resolve_dtype
-from radar_fast.engines.packing import Batch, batch, packed_length, plan
-from radar_fast.errors import EngineError
+from radar_fast.engines.packing import Batch, Flat, batch, flat, packed_length, plan, plan_flat
+from radar_fast.engines.prepared import ImageReuse
+from radar_fast.engines.timing import DeviceTimer
+from radar_fast.engines.workers import Workers, can_reopen
+from radar_fast.errors import EngineError, ModelError, UsageError, one_line
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
+from radar_fast.stages import StageClock
 
 __all__ = ["TransformersEngine"]
 
@@ -30,6 +37,12 @@ log = logging.getLogger(__name__)
 
 DEFAULT_BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
 """Token positions a forward pass, by device."""
+
+AHEAD_BYTES = 2**30
+"""Most bytes of encoded images that wait for the model, beside those of the window that it works on."""
+
+PROCESSES_PAY = {"workers": 2, "prompts": 1000}
+"""From how many workers and prompts on ``auto`` takes processes; docs/pipeline.md has the measurements."""
 
 SELF_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 1.0, torch.float16: 0.25}
 """How far packed logits may be from plain ones in the self-check: far above rounding, far below a wrong mask."""
@@ -40,7 +53,7 @@ class TransformersEngine:
 
     The first prompts are also scored the plain way (a forward a candidate, no packing, the model's own head). Where
     the two disagree, as in an architecture that builds its own attention mask, the engine says so and goes on without
-    packing: slower, but right.
+    packing: slower, but right. Attention without a mask (``cascade``, ``flex``) gives way to the mask first.
 
     Raises:
         ModelError: the checkpoint cannot be loaded.
@@ -50,52 +63,116 @@ class TransformersEngine:
     name = "transformers"
 
     def __init__(self, checkpoint: Checkpoint, protocol: Protocol, options: EngineOptions) -> None:
+        self._checkpoint, self._scoring = checkpoint, False
+        self._clock = StageClock()
+        self._processes: Workers | None = None
+        with self._clock.measure("startup"):
+            try:
+                self._open(checkpoint, protocol, options)
+            except BaseException:
+                if self._processes is not None:
+                    self._processes.close()
+                raise
+
+    def _open(self, checkpoint: Checkpoint, protocol: Protocol, options: EngineOptions) -> None:
         self._device = resolve_device(options.device)
         self._dtype = resolve_dtype(options.dtype, checkpoint, self._device)
         self._budget = options.batch_tokens or DEFAULT_BATCH_TOKENS[self._device.type]
         self._workers = options.workers or min(8, len(os.sched_getaffinity(0)))
-        self._encoder = Encoder(checkpoint, protocol, self._dtype)
-        self._model = load_model(checkpoint, self._dtype, self._device)
+        self._attention = choose_attention(options.attention, self._device, self._dtype)
+        reuse = ImageReuse(options.preprocess_cache, int(options.preprocess_cache_gb * 1e9))
+        self._worker_kind = _worker_kind(options, self._workers, protocol, checkpoint)
+        if self._worker_kind == "processes":  # first of all: they get ready while the model loads
+            self._processes = Workers(self._workers, checkpoint, protocol, self._dtype, reuse, self._clock)
+        self._encoder = Encoder(checkpoint, protocol, self._dtype, self._clock, reuse)
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="encode")
+        self._take(load_model(checkpoint, self._dtype, self._device), checkpoint.name)
+
+    def _take(self, model: Any, name: str) -> None:
+        """Score with ``model`` from now on, which nothing is known of yet."""
+        self._model = model
         self._text_config = self._model.config.get_text_config()
         self._head = self._model.get_output_embeddings()
         self._scaling = LogitScaling(self._text_config)
         self._rope_index = getattr(self._model.model, "get_rope_index", None)
         self._packed = _attends_fully(self._text_config)
         self._checked: float | None = None
-        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="encode")
+        self._timer = DeviceTimer(self._clock, self._device)
+        tower = self._model.get_encoder(modality="image")
+        if tower is not self._model:
+            self._timer.watch(tower, "vision")
         if not self._packed:
-            log.warning(
-                "%s does not attend to all earlier tokens in every layer: scoring without packing", checkpoint.name
-            )
+            log.warning("%s does not attend to all earlier tokens in every layer: scoring without packing", name)
+            self._attention = "dense"
+        if self._attention != "dense":
+            try:
+                install(self._model, flash_vision=self._attention == "cascade" and self._device.type == "cuda")
+            except ValueError as error:
+                self._use_mask(one_line(error))
 
     def score(self, prompts: Iterable[Prompt]) -> Iterator[Scored]:
         """One :class:`Scored` a prompt, reordered within each window of WINDOW prompts."""
-        encoded = map_ahead(self._pool, self._encode, prompts, ahead=WINDOW)
-        while window := list(islice(encoded, WINDOW)):
-            ready = []
-            for result in window:
-                if isinstance(result, Scored):
-                    yield result
-                else:
-                    ready.append(result)
-            yield from self._score_window(ready)
+        encoded = map_ahead(self._pool, self._encode, prompts, WINDOW, size=_bytes, most=AHEAD_BYTES)
+        self._scoring = True
+        try:
+            while True:
+                with self._clock.measure("wait"):
+                    window = list(islice(encoded, WINDOW))
+                if not window:
+                    return
+                yield from (result for result in window if isinstance(result, Scored))
+                yield from self._score_window([result for result in window if isinstance(result, Encoded)])
+        finally:
+            self._scoring = False
+            encoded.close()
 
     def describe(self) -> dict[str, str | int | float | bool | None]:
-        """Device, dtype, the present token budget, and what the self-check found."""
+        """Device, dtype, the present token budget, what the self-check found, and where the time went."""
         return {
             "device": self._device.type,
             "device_name": torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu",
             "dtype": str(self._dtype).removeprefix("torch."),
             "batch_tokens": self._budget,
             "workers": self._workers,
+            "worker_kind": self._worker_kind,
             "packed": self._packed,
+            "attention": self._attention if self._packed else None,
             "self_check_difference": self._checked,
+            **self._clock.describe(),
         }
+
+    def load_weights(self, path: Path) -> None:
+        """Go on with another checkpoint that differs in its weights alone, and count anew; the workers stay.
+
+        Raises:
+            ModelError: no checkpoint, or it differs in more; the engine is as it was. Or its weights cannot be loaded;
+                then the engine must not be used any more.
+            EngineError: samples are in flight.
+        """
+        if self._scoring:
+            raise EngineError("load_weights: samples are still being scored; use up what score() yields first")
+        checkpoint = Checkpoint.open(path, trust_remote_code=self._checkpoint.trust_remote_code)
+        if differing := self._checkpoint.differing_files(checkpoint):
+            raise ModelError(
+                f"{path}: its {', '.join(differing)} is not that of {self._checkpoint.path}; only checkpoints that "
+                "differ in their weights alone can follow one another in one engine"
+            )
+        self._clock.take()
+        with self._clock.measure("startup"):
+            self._drop_model()  # first: there may be no room for both
+            self._take(load_model(checkpoint, self._dtype, self._device), checkpoint.name)
+        self._checkpoint = checkpoint
 
     def close(self) -> None:
         """Stop the workers and free the model."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._model = self._head = None
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._processes is not None:
+            self._processes.close()
+        self._pool.shutdown(wait=True)
+        self._drop_model()
+
+    def _drop_model(self) -> None:
+        self._model = self._head = self._rope_index = None
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -103,7 +180,7 @@ class TransformersEngine:
     # Before the model ------------------------------------------------------------------------------------------------
 
     def _encode(self, prompt: Prompt) -> Encoded | Scored:
-        encoded = self._encoder.encode(prompt)
+        encoded = (self._processes or self._encoder).encode(prompt)
         if isinstance(encoded, Reason):
             return Scored(prompt.sample, reason=encoded)
         longest = len(encoded.prefix) + max(map(len, encoded.suffixes))
@@ -131,6 +208,9 @@ class TransformersEngine:
 
     def _score_window(self, window: Sequence[Encoded]) -> Iterator[Scored]:
         """Batch by batch; out of memory halves the budget for good and splits what is left anew."""
+        if window and self._packed and self._attention != "dense" and self._checked is None:
+            with self._clock.measure("compute"), torch.inference_mode():
+                self._try_attention(window)
         waiting = self._batches(window)
         while waiting:
             samples = waiting.pop(0)
@@ -147,7 +227,7 @@ class TransformersEngine:
                     detail = f"{packed_length(samples[0])} tokens do not fit the {self._device.type}'s memory"
                     yield Scored(samples[0].prompt.sample, reason=Reason(ReasonKind.OUT_OF_MEMORY, detail))
                     continue
-                self._budget = max(1, min(self._budget, _area(samples)) // 2)
+                self._budget = max(1, min(self._budget, self._area(samples)) // 2)
                 log.warning("out of memory: going on with at most %d tokens a batch", self._budget)
                 waiting = self._batches([sample for group in [samples, *waiting] for sample in group])
                 continue
@@ -162,16 +242,35 @@ class TransformersEngine:
         return [
             [group[index] for index in indices]
             for group in alike.values()
-            for indices in plan(list(map(packed_length, group)), self._budget)
+            for indices in self._plan(list(map(packed_length, group)), self._budget)
         ]
+
+    @property
+    def _plan(self) -> Callable[[Sequence[int], int], list[list[int]]]:
+        return plan if self._attention == "dense" else plan_flat
+
+    def _area(self, samples: Sequence[Encoded]) -> int:
+        """Token positions of the batch, padding counted."""
+        lengths = list(map(packed_length, samples))
+        return max(lengths) * len(samples) if self._attention == "dense" else sum(lengths)
 
     @torch.inference_mode()
     def _score_batch(self, samples: Sequence[Encoded]) -> list[Scored]:
         started = time.perf_counter()
-        scores = self._packed_scores(samples) if self._packed else list(map(self._plain_scores, samples))
-        if self._packed and self._checked is None:
-            scores = self._self_check(samples, scores)
-        seconds = (time.perf_counter() - started) / len(samples)
+        before = self._clock.seconds()
+        if not self._packed:
+            scores = list(map(self._plain_scores, samples))
+        else:
+            scores = self._packed_scores(samples)
+            if self._checked is None:
+                scores = self._self_check(samples, scores)
+        self._timer.collect()
+        passed = time.perf_counter() - started
+        self._clock.add("compute", passed)
+        now = self._clock.seconds()
+        parts = sum(now.get(stage, 0.0) - before.get(stage, 0.0) for stage in ("vision", "head"))
+        self._clock.add("language", max(0.0, passed - parts))
+        seconds = passed / len(samples)
         return [
             _scored(sample, logits, logprobs, self._computed(sample, samples), seconds)
             for sample, (logits, logprobs) in zip(samples, scores, strict=True)
@@ -179,32 +278,35 @@ class TransformersEngine:
 
     def _computed(self, sample: Encoded, samples: Sequence[Encoded]) -> int:
         if self._packed:
-            return _area(samples) // len(samples)
+            return packed_length(sample) if self._attention != "dense" else self._area(samples) // len(samples)
         return sum(len(sample.prefix) + len(suffix) for suffix in sample.suffixes)
 
     def _packed_scores(self, samples: Sequence[Encoded]) -> list[tuple[list[float], list[float]]]:
         """A sample: logits and log-probabilities of its answer tokens, candidate after candidate."""
-        packed = batch(samples, list(map(self._prefix_positions, samples)), self._device)
+        lay = batch if self._attention == "dense" else flat
+        packed = lay(samples, list(map(self._prefix_positions, samples)), self._device)
         names = samples[0].inputs
         inputs = {name: torch.cat([sample.inputs[name] for sample in samples]).to(self._device) for name in names}
         hidden = self._hidden(packed, inputs)
-        logits, logprobs = token_scores(
-            hidden.flatten(0, 1)[packed.hidden_rows], self._head, self._scaling, packed.answer_rows, packed.targets
-        )
+        with self._timer.measure("head"):
+            logits, logprobs = token_scores(
+                hidden.flatten(0, 1)[packed.hidden_rows], self._head, self._scaling, packed.answer_rows, packed.targets
+            )
         counts = [sum(len(suffix) - sample.scored_from for suffix in sample.suffixes) for sample in samples]
         return [
             (some.tolist(), others.tolist())
             for some, others in zip(torch.split(logits, counts), torch.split(logprobs, counts), strict=True)
         ]
 
-    def _hidden(self, packed: Batch, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        output = self._model.model(
-            input_ids=packed.ids,
-            attention_mask=packed.mask(self._dtype),
-            position_ids=packed.positions,
-            use_cache=False,
-            **inputs,
-        )
+    def _hidden(self, packed: Batch | Flat, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        run = partial(self._model.model, input_ids=packed.ids, position_ids=packed.positions, use_cache=False, **inputs)
+        if isinstance(packed, Batch):
+            output = run(attention_mask=packed.mask(self._dtype))
+        else:
+            layout = Cascade(packed) if self._attention == "cascade" else Flex(packed)
+            with over(layout):
+                # Four axes: transformers hands such a mask on as it is, instead of making one of all tokens times all.
+                output = run(attention_mask=torch.zeros(1, 1, 1, 1, dtype=self._dtype, device=self._device))
         hidden: torch.Tensor = output.last_hidden_state
         return hidden
 
@@ -237,14 +339,29 @@ class TransformersEngine:
             logprobs += full.log_softmax(-1).gather(1, targets)[:, 0].clamp_max(0.0).tolist()
         return logits, logprobs
 
+    def _try_attention(self, window: Sequence[Encoded]) -> None:
+        """Score a few samples without a mask and one of them the plain way; take the mask where they disagree.
+
+        Before the window is batched: with a mask its batches are others.
+        """
+        samples = self._batches(window)[-1][-3:]
+        try:
+            plain, _ = self._plain_scores(samples[-1])
+            if self._agree(plain, self._packed_scores(samples)[-1][0]):
+                return
+        except (RuntimeError, TypeError, ValueError, LookupError, MemoryError) as error:
+            self._use_mask(one_line(error))
+        else:
+            self._use_mask(f"its logits are off by {self._checked:.3g} from plain ones")
+        self._checked = None
+
     def _self_check(
         self, samples: Sequence[Encoded], scores: list[tuple[list[float], list[float]]]
     ) -> list[tuple[list[float], list[float]]]:
         """Score the batch's shortest sample the plain way too; give up packing where the two disagree."""
         index = min(range(len(samples)), key=lambda index: packed_length(samples[index]))
         plain, _ = self._plain_scores(samples[index])
-        self._checked = max(abs(a - b) for a, b in zip(plain, scores[index][0], strict=True))
-        if self._checked <= SELF_CHECK_TOLERANCE[self._dtype]:
+        if self._agree(plain, scores[index][0]):
             return scores
         log.warning(
             "packed logits are off by %.3g from plain ones: this architecture does not take a tree mask; "
@@ -253,6 +370,17 @@ class TransformersEngine:
         )
         self._packed = False
         return list(map(self._plain_scores, samples))
+
+    def _agree(self, plain: list[float], packed: list[float]) -> bool:
+        self._checked = max(abs(a - b) for a, b in zip(plain, packed, strict=True))
+        return self._checked <= SELF_CHECK_TOLERANCE[self._dtype]
+
+    def _use_mask(self, why: str) -> None:
+        log.warning(
+            "attention %s does not work with this architecture (%s): going on with a mask", self._attention, why
+        )
+        uninstall(self._model)
+        self._attention = "dense"
 
 
 def _scored(sample: Encoded, logits: list[float], logprobs: list[float], computed: int, seconds: float) -> Scored:
@@ -270,14 +398,32 @@ def _scored(sample: Encoded, logits: list[float], logprobs: list[float], compute
     return make(candidates=tuple(candidates))
 
 
-def _area(samples: Sequence[Encoded]) -> int:
-    return max(map(packed_length, samples)) * len(samples)
+def _worker_kind(options: EngineOptions, workers: int, protocol: Protocol, checkpoint: Checkpoint) -> str:
+    """``threads`` or ``processes``.
+
+    Raises:
+        UsageError: an unknown name, or processes for a protocol that they cannot make themselves.
+    """
+    kind = options.worker_kind
+    check_choice("worker-kind", kind, WORKER_KINDS)
+    if kind == "auto":
+        many = workers >= PROCESSES_PAY["workers"] and (options.expected or 0) >= PROCESSES_PAY["prompts"]
+        return "processes" if many and can_reopen(protocol, checkpoint) else "threads"
+    if kind == "processes" and not can_reopen(protocol, checkpoint):
+        raise UsageError(f"--worker-kind processes: protocol {protocol.name!r} is made by a program; take threads")
+    return kind
+
+
+def _bytes(encoded: Encoded | Scored) -> int:
+    return sum(tensor.nbytes for tensor in encoded.inputs.values()) if isinstance(encoded, Encoded) else 0
 
 
 def _attends_fully(text_config: Any) -> bool:
     """Whether every layer attends to all earlier tokens, as the tree mask says they do."""
-    kinds = set(getattr(text_config, "layer_types", None) or ["full_attention"])
-    return kinds == {"full_attention"}
+    if kinds := getattr(text_config, "layer_types", None):
+        return set(kinds) == {"full_attention"}
+    # Mistral and others of its age have one window for all layers, and no kinds.
+    return not (getattr(text_config, "sliding_window", None) and getattr(text_config, "use_sliding_window", True))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import hashlib
 import logging
 import os
 import time
@@ -20,7 +19,7 @@ from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import WINDOW, EngineOptions
 from radar_fast.engines.encoding import Encoder, refused_images
 from radar_fast.engines.loading import resolve_device, resolve_dtype
-from radar_fast.engines.vllm_requests import Plan, plan_requests
+from radar_fast.engines.vllm_requests import Plan, image_uuid, plan_requests
 from radar_fast.engines.vllm_versions import (
     Preprocessor,
     check_version,
@@ -54,6 +53,16 @@ class _Ready:
     scores: dict[int, list[list[float]]] = field(default_factory=dict)
     """A request: [logit, log-probability] of each of its lookups."""
     tokens_computed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A request that vLLM holds."""
+
+    ready: _Ready
+    request: int
+    read_cache: bool
+    """Whether it may read the prefix cache; not when it is submitted again because the cache reached too far."""
 
 
 @dataclass(slots=True)
@@ -94,9 +103,9 @@ class VllmEngine:
         self._scoring = False
         self._unshared = 0.0  # seconds of steps that finished no sample yet
         self._serial = 0
-        self._flying: dict[str, tuple[_Ready, int]] = {}
-        self._encoded_before = self._images_encoded()  # what profile and warm-up runs encoded
-        self._encoded = 0
+        self._flying: dict[str, _Flight] = {}
+        self._encoded_before, self._last = 0, (0, False)
+        self._encoded_before, _ = self._worker_counts()  # what profile and warm-up runs encoded
         self._counts.startup_seconds = time.perf_counter() - started
 
     def score(self, prompts: Iterable[Prompt]) -> Iterator[Scored]:
@@ -137,7 +146,7 @@ class VllmEngine:
                 self._flying.clear()
 
     def load_weights(self, path: Path) -> None:
-        """Go on with another checkpoint of the same architecture, in the same engine.
+        """Go on with another checkpoint that differs in its weights alone, in the same engine, and count anew.
 
         Not while a :meth:`score` is under way. Everything that vLLM computed with the old weights is dropped.
 
@@ -148,18 +157,33 @@ class VllmEngine:
         """
         if self._scoring:
             raise EngineError("load_weights: samples are still being scored; use up what score() yields first")
+        started = time.perf_counter()
         checkpoint = Checkpoint.open(path, trust_remote_code=self._checkpoint.trust_remote_code)
-        if differing := _differing_files(self._checkpoint, checkpoint):
+        if differing := self._checkpoint.differing_files(checkpoint):
             raise ModelError(
                 f"{path}: its {', '.join(differing)} is not that of {self._checkpoint.path}; only checkpoints that "
                 "differ in their weights alone can follow one another in one engine"
             )
         try:
             self._engine.collective_rpc("radar_load_weights", args=(str(checkpoint.path),))
-            self._drop_caches()
+            self.drop_caches()
         except Exception as error:
             raise ModelError(f"{path}: vLLM cannot load these weights: {one_line(error)}") from error
         self._checkpoint = checkpoint
+        self._encoded_before, _ = self._worker_counts()
+        self._last, self._preprocess.runs = (0, False), 0
+        self._counts = _Counts(startup_seconds=time.perf_counter() - started)
+
+    def drop_caches(self) -> None:
+        """Forget the KV blocks, encoder outputs and images of samples scored before. Not while they are being scored.
+
+        Raises:
+            EngineError: vLLM did not.
+        """
+        self._engine.reset_mm_cache()
+        self._engine.reset_encoder_cache()
+        if not self._engine.reset_prefix_cache():
+            raise EngineError("vLLM did not reset its prefix cache; blocks of earlier samples are still in it")
 
     def describe(self) -> dict[str, str | int | float | bool | None]:
         """Device, dtype, scheduling, and the engine's own counts."""
@@ -174,19 +198,21 @@ class VllmEngine:
             "workers": self._workers,
         }
         if config is not None:
-            self._encoded = self._images_encoded() - self._encoded_before
+            encoded, fused = self._worker_counts()
+            self._last = (encoded - self._encoded_before, fused)
             described |= {
                 "batch_tokens": int(config.scheduler_config.max_num_batched_tokens),
                 "block_size": int(config.cache_config.block_size),
                 "whole_requests": not config.scheduler_config.enable_chunked_prefill,
                 "tensor_parallel": int(config.parallel_config.tensor_parallel_size),
+                "fused_head": fused,
             }
         counts = self._counts
         return described | {
             "requests": counts.requests,
             "prefix_cache_hits": counts.prefix_cache_hits,
             "resubmissions": counts.resubmissions,
-            "images_encoded": self._encoded,
+            "images_encoded": self._last[0],
             "processor_runs": self._preprocess.runs,
             "startup_seconds": round(counts.startup_seconds, 3),
             "wait_seconds": round(counts.wait_seconds, 3),
@@ -222,6 +248,7 @@ class VllmEngine:
             dtype=str(self._dtype).removeprefix("torch."),
             device=self._device,
             pixels=self._protocol.pixels,
+            tiles=self._protocol.tiles,
             batch_tokens=options.batch_tokens,
             given=parse_arguments(options.arguments),
         )
@@ -243,7 +270,7 @@ class VllmEngine:
         shared: dict[str, Any] = {"type": "token", "prompt_token_ids": list(tokens.prefix)}
         if images:
             try:
-                shared = self._preprocess(tokens.prefix, images, list(map(_uuid, images)))
+                shared = self._preprocess(tokens.prefix, images, list(map(image_uuid, images)))
             except ValueError as error:
                 return Scored(prompt.sample, reason=refused_images(prompt, error))
         expanded = shared["prompt_token_ids"]
@@ -264,7 +291,7 @@ class VllmEngine:
             try:
                 self._submit(ready, request)
             except ValueError as error:  # such as an image of more tokens than the encoder cache holds
-                mine = [name for name, (other, _) in self._flying.items() if other is ready]
+                mine = [name for name, flight in self._flying.items() if flight.ready is ready]
                 self._engine.abort_request(mine)
                 for name in mine:
                     del self._flying[name]
@@ -291,7 +318,7 @@ class VllmEngine:
         )
         self._serial += 1
         name = str(self._serial)
-        self._flying[name] = (ready, request)
+        self._flying[name] = _Flight(ready, request, read_cache)
         try:
             self._engine.add_request(name, engine_input, params)
         except BaseException:
@@ -311,12 +338,18 @@ class VllmEngine:
         self._unshared += taken
         done = []
         for output in outputs:
-            ready, request = self._flying.pop(output.request_id)
+            flight = self._flying.pop(output.request_id)
+            ready, request = flight.ready, flight.request
             cached = output.num_cached_tokens or 0
             self._counts.prefix_cache_hits += cached > 0
             ready.tokens_computed += len(output.prompt_token_ids) - cached
             scores = output.outputs.data
             if len(scores) != ready.plan.requests[request].lookups:
+                if not flight.read_cache:
+                    raise EngineError(
+                        f"vLLM gave {len(scores)} scores of {ready.prompt.sample.key} in place of "
+                        f"{ready.plan.requests[request].lookups}, though it read no cache; please report this"
+                    )
                 # The cache reached past the first row that is wanted, as when a sample is scored again.
                 self._counts.resubmissions += 1
                 self._submit(ready, request, read_cache=False)
@@ -329,18 +362,14 @@ class VllmEngine:
             for ready in done:
                 yield _scored(ready, share)
 
-    def _images_encoded(self) -> int:
-        """By the first worker: under tensor parallelism each sees every image."""
+    def _worker_counts(self) -> tuple[int, bool]:
+        """Of the first worker: under tensor parallelism each sees every image."""
         try:
-            return int(self._engine.collective_rpc("radar_images_encoded")[0])
+            encoded, fused = self._engine.collective_rpc("radar_counts")[0]
         except Exception:  # a dead engine is reported where it was asked to score
-            return self._encoded_before + self._encoded
-
-    def _drop_caches(self) -> None:
-        self._engine.reset_mm_cache()
-        self._engine.reset_encoder_cache()
-        if not self._engine.reset_prefix_cache():
-            raise EngineError("vLLM did not reset its prefix cache; the old weights' blocks are still in it")
+            before, (encoded, fused) = self._encoded_before, self._last
+            return before + encoded, fused
+        return int(encoded), bool(fused)
 
     def _failed(self, error: Exception) -> EngineError:
         return EngineError(
@@ -353,19 +382,12 @@ def _by_image(prompts: Iterable[Prompt]) -> Iterator[Prompt]:
     """Window by window, prompts of the same images next to each other, else in order."""
     stream = iter(prompts)
     while window := list(islice(stream, WINDOW)):
-        groups: dict[tuple[Path, ...], list[Prompt]] = {}
+        groups: dict[tuple[str, ...], list[Prompt]] = {}
         for number, prompt in enumerate(window):
-            key = tuple(image.path for image in prompt.images) or (Path(f"{number}"),)
+            key = tuple(image.key for image in prompt.images) or (f"without images: {number}",)
             groups.setdefault(key, []).append(prompt)
         for group in groups.values():
             yield from group
-
-
-def _uuid(image: Any) -> str:
-    """What tells one image from another: its size and pixels, as the processor gets them."""
-    digest = hashlib.blake2b(image.tobytes(), digest_size=16)
-    digest.update(repr((image.size, image.mode)).encode())
-    return digest.hexdigest()
 
 
 def _scored(ready: _Ready, seconds: float) -> Scored:
@@ -383,13 +405,3 @@ def _scored(ready: _Ready, seconds: float) -> Scored:
         for candidate in pairs
     )
     return Scored(ready.prompt.sample, candidates, **cost)
-
-
-def _differing_files(old: Checkpoint, new: Checkpoint) -> list[str]:
-    """Files that say how prompts are made and what the model is, in which two checkpoints differ."""
-    names = ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
-    before, after = old.fingerprint(), new.fingerprint()
-    told = [name for name in names if before.get(name) != after.get(name)]
-    silent = ("_name_or_path", "transformers_version")  # differ between checkpoints of one training run
-    configs = [{key: value for key, value in each.config.items() if key not in silent} for each in (old, new)]
-    return [*told, "config.json"] if configs[0] != configs[1] else told

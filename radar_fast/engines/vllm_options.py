@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from radar_fast.checkpoint import Checkpoint
+from radar_fast.engines.vllm_internvl import processor_arguments
 from radar_fast.engines.vllm_plugin import PREFIX, WorkerExtension
 from radar_fast.errors import ModelError, UsageError
 
@@ -75,6 +76,7 @@ def engine_arguments(
     dtype: str,
     device: str,
     pixels: tuple[int, int] | None,
+    tiles: int | None = None,
     batch_tokens: int | None,
     given: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -110,6 +112,8 @@ def engine_arguments(
     }
     if pixels is not None:
         arguments["mm_processor_kwargs"] = {"size": {"shortest_edge": pixels[0], "longest_edge": pixels[1]}}
+    if tiles is not None:
+        arguments["mm_processor_kwargs"] = processor_arguments(architecture, tiles)
     if device == "cpu":
         arguments["block_size"] = 32  # the CPU default of 128 recomputes up to 127 tokens a candidate
         arguments["gpu_memory_utilization"] = 0.3

@@ -14,7 +14,7 @@ What a request wants to know is in its ``PoolingParams.extra_kwargs``, in one of
 What comes back is an [n, 2] fp32 tensor: raw logit and log-probability of each token.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +22,11 @@ from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 from vllm.model_executor.models.registry import ModelRegistry
 
-__all__ = ["ANSWER_TOKENS", "PREFIX", "TARGETS", "CandidatePooler", "WorkerExtension", "register"]
+from radar_fast.engines import vllm_internvl
+from radar_fast.engines.head import by_row
+from radar_fast.engines.vllm_head import AnswerHead
+
+__all__ = ["ANSWER_TOKENS", "PREFIX", "TARGETS", "CandidatePooler", "WorkerExtension", "derive", "register"]
 
 PREFIX = "Radar"
 """Put before an architecture's name: the same model with the candidate pooler."""
@@ -36,18 +40,13 @@ TARGETS = "targets"
 TASKS = frozenset({"plugin", "token_classify"})
 """``plugin`` where the runner knows it; ``token_classify`` is what plain ``/pooling`` clients can ask for."""
 
-CHUNK_BYTES = 256 * 2**20
-"""Most memory for fp32 logits at a time."""
-
-ROWS_AT_ONCE = 64
-"""Rows of the first call of the head, before the vocabulary's size is known; also the least."""
-
 
 def register() -> None:
     """Make ``RadarX`` known for every architecture X of vLLM's registry. Imports no model; may be called again."""
     for architecture in list(ModelRegistry.get_supported_archs()):
         if not architecture.startswith(PREFIX):
             ModelRegistry.register_model(PREFIX + architecture, f"{__name__}:{PREFIX}{architecture}")
+    vllm_internvl.register(PREFIX)
 
 
 def __getattr__(name: str) -> Any:
@@ -55,20 +54,24 @@ def __getattr__(name: str) -> Any:
     architecture = name.removeprefix(PREFIX)
     if architecture == name or architecture not in ModelRegistry.models:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    derived = _derive(ModelRegistry.models[architecture].load_model_cls(), name)
+    derived = derive(ModelRegistry.models[architecture].load_model_cls(), name, __name__)
     globals()[name] = derived
     return derived
 
 
-def _derive(base: Any, name: str) -> Any:
-    """``base`` with the candidate pooler. The multimodal processor's registration is inherited with the class."""
+def derive(base: Any, name: str, module: str) -> Any:
+    """``base`` with the candidate pooler, as ``module``'s class of that name.
+
+    The multimodal processor's registration is inherited with the class.
+    """
 
     class WithCandidatePooler(base):  # type: ignore[misc] # a base that is known at run time only
         is_pooling_model = True
 
         def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:  # vLLM reads these names
             super().__init__(vllm_config=vllm_config, prefix=prefix)
-            self.pooler = CandidatePooler(self.compute_logits)
+            self.radar_head = AnswerHead(self)
+            self.pooler = CandidatePooler(self.radar_head)
             self.radar_images_encoded = 0
 
         def embed_multimodal(self, **kwargs: Any) -> Any:
@@ -77,15 +80,12 @@ def _derive(base: Any, name: str) -> Any:
             return embeddings
 
     WithCandidatePooler.__name__ = WithCandidatePooler.__qualname__ = name
-    WithCandidatePooler.__module__ = __name__
+    WithCandidatePooler.__module__ = module
     return WithCandidatePooler
 
 
 class CandidatePooler(Pooler):  # type: ignore[misc] # vLLM is untyped here
     """Answer rows of all requests of an engine step -> one LM-head call -> (raw logit, log-probability) a token.
-
-    The head is the model's own ``compute_logits`` on the gathered rows, so vocabulary padding, tied and quantised
-    heads, scaling, soft-cap and tensor-parallel shards are as in generation.
 
     Rows are counted from the request's end, where image tokens are expanded already. A request of which the prefix
     cache passed an answer row (its hidden state is not computed then) yields an empty [0, 2] tensor: it is to be
@@ -93,10 +93,10 @@ class CandidatePooler(Pooler):  # type: ignore[misc] # vLLM is untyped here
     steps in its ``PoolingStates``.
     """
 
-    def __init__(self, compute_logits: Any) -> None:
+    def __init__(self, head: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """``head``: rows [R, D] and targets [R, K] -> raw logits and log-probabilities [R, K], fp32."""
         super().__init__()
-        # Not as an attribute that nn.Module would register: the model holds the pooler, not the other way round.
-        object.__setattr__(self, "_compute_logits", compute_logits)
+        self._head = head  # no nn.Module: the model holds the pooler, not the other way round
 
     def get_supported_tasks(self) -> frozenset[str]:
         """Both tasks mean the same."""
@@ -135,33 +135,18 @@ class CandidatePooler(Pooler):  # type: ignore[misc] # vLLM is untyped here
         return [
             _complete(len(wanted), here, mine, state.hidden_states_cache, finished)
             for wanted, here, mine, state, finished in zip(
-                lookups, found, scores, pooling_metadata.pooling_states, cursor.get_finished_mask(), strict=True
+                lookups, found, scores, pooling_metadata.pooling_states, cursor.is_finished().tolist(), strict=True
             )
         ]
 
     def _scores(self, hidden: torch.Tensor, rows: list[int], targets: list[int]) -> torch.Tensor:
         """[T, 2] fp32 raw logits and log-probabilities of ``targets`` at ``rows``; the head sees each row once."""
-        scores = torch.zeros(len(rows), 2, dtype=torch.float32, device=hidden.device)
-        distinct = sorted(set(rows))
-        place = {row: index for index, row in enumerate(distinct)}
-        at = torch.tensor(distinct, dtype=torch.int64, device=hidden.device)
-        start, size = 0, ROWS_AT_ONCE
-        while start < len(distinct):
-            logits = self._compute_logits(hidden[at[start : start + size]])
-            if logits is None:  # gathered on another tensor-parallel rank, whose output is the one that counts
-                return scores
-            logits = logits.float()
-            top = logits.max(dim=-1).values
-            logsum = (logits - top[:, None]).exp_().sum(dim=-1).log_()
-            mine = [index for index, row in enumerate(rows) if start <= place[row] < start + size]
-            local = torch.tensor([place[rows[index]] - start for index in mine], device=hidden.device)
-            picked = logits[local, torch.tensor([targets[index] for index in mine], device=hidden.device)]
-            slots = torch.tensor(mine, device=hidden.device)
-            scores[slots, 0] = picked
-            scores[slots, 1] = ((picked - top[local]) - logsum[local]).clamp_max_(0.0)
-            start += size
-            size = max(ROWS_AT_ONCE, CHUNK_BYTES // (4 * logits.shape[-1]))
-        return scores
+        if not rows:
+            return torch.zeros(0, 2, dtype=torch.float32, device=hidden.device)
+        distinct, places = torch.unique(torch.tensor(rows, device=hidden.device), return_inverse=True)
+        table, columns = by_row(places, torch.tensor(targets, device=hidden.device), len(distinct))
+        logits, logprobs = self._head(hidden[distinct], table)
+        return torch.stack([logits[places, columns], logprobs[places, columns]], dim=1)
 
 
 class _Lookup(NamedTuple):
@@ -209,9 +194,11 @@ class WorkerExtension:
 
     model_runner: Any
 
-    def radar_images_encoded(self) -> int:
-        """Images that this worker's vision encoder has encoded for requests, so far."""
-        return int(getattr(self.model_runner.get_model(), "radar_images_encoded", 0))
+    def radar_counts(self) -> tuple[int, bool]:
+        """Images that this worker's vision encoder has encoded so far, and whether its LM head is fused."""
+        model = self.model_runner.get_model()
+        head = getattr(model, "radar_head", None)
+        return int(getattr(model, "radar_images_encoded", 0)), bool(head is not None and head.fused)
 
     def radar_load_weights(self, path: str) -> None:
         """Replace the model's weights by those in the checkpoint folder ``path``.

@@ -9,10 +9,13 @@ that equals another, needs no request of its own.
 Pure: token ids in, token ids out, no vLLM.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Plan", "Request", "plan_requests"]
+from PIL import Image
+
+__all__ = ["Plan", "Request", "image_uuid", "plan_requests"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +77,10 @@ def plan_requests(suffixes: Sequence[Sequence[int]], scored_from: int) -> Plan:
         places.append(tuple(candidate))
     requests = tuple(Request(path, tuple(map(tuple, mine))) for path, mine in zip(paths, rows, strict=True))
     return Plan(requests, tuple(places))
+
+
+def image_uuid(image: Image.Image) -> str:
+    """What tells one image from another in vLLM's caches: its size and pixels, as the processor gets them."""
+    digest = hashlib.blake2b(image.tobytes(), digest_size=16)
+    digest.update(repr((image.size, image.mode)).encode())
+    return digest.hexdigest()

@@ -18,10 +18,12 @@ from radar_fast.errors import UsageError
 
 __all__ = [
     "EXTRA",
+    "EachItsOwn",
     "Preprocessor",
     "check_version",
     "end_waiting_when_dead",
     "installed_version",
+    "serve_pixels_of",
     "set_environment",
     "without_sent_images",
 ]
@@ -137,6 +139,28 @@ def _use_image_processor(info: Any, image_processor: Any) -> None:
 
 def _kind(image_processor: Any) -> str:
     return type(image_processor).__name__.removesuffix("Pil").removesuffix("Fast")
+
+
+def serve_pixels_of(renderer: Any, image_processor: Any) -> None:
+    """Make the processors that ``vllm serve`` renders prompts with use this image processor."""
+    for name in ("mm_processor", "_readonly_mm_processor"):
+        processor = getattr(renderer, name, None)
+        if processor is not None:
+            _use_image_processor(processor.info, image_processor)
+
+
+class EachItsOwn(list[Any]):
+    """Pooling parameters of several requests, where vLLM's online route expects those that all of them share.
+
+    The route asks them for their task and to verify themselves, and takes one a request from a list.
+    """
+
+    task = "plugin"
+
+    def verify(self, model_config: Any) -> None:
+        """Let each verify itself."""
+        for params in self:
+            params.verify(model_config)
 
 
 def end_waiting_when_dead(engine: Any) -> None:

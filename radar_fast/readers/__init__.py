@@ -2,25 +2,22 @@
 
 The seam is :class:`Reader`: something to iterate, as often as needed. Samples in = scored + unscored: a record that
 cannot be scored comes out with its ``reason``. Only a file or folder that cannot be read as a whole raises DataError.
+A format is a line of the table here, ``_FORMATS``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from radar_fast.config import FORMATS, check_choice
 from radar_fast.errors import DataError, UsageError
-from radar_fast.readers import jsonl, m3
+from radar_fast.readers import folder, jsonl, m3, mapping, mathverse, parquet, pgps9k, vlmevalkit
 from radar_fast.readers.paths import shown_path
 from radar_fast.readers.selection import Selection
 from radar_fast.sample import Sample
 
 __all__ = ["Reader", "Selection", "open_reader"]
-
-_EXPECTED = (
-    "m3 needs <directory>/*.json in one of its published directories, or <directory>/*_pretrained_mllm_eval.json; "
-    "jsonl needs *.jsonl or *.json directly in the folder, one object a line"
-)
 
 
 class Reader(Protocol):
@@ -28,7 +25,7 @@ class Reader(Protocol):
 
     @property
     def format(self) -> str:
-        """``m3`` or ``jsonl``."""
+        """One of ``config.FORMATS``."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -47,74 +44,175 @@ def open_reader(
     *,
     format: str = "auto",  # noqa: A002 - called as the command line's option is
     fields: Mapping[str, str] | None = None,
+    classes: str | None = None,
     follow_symlinks: bool = False,
 ) -> Reader:
-    """The reader of a data folder; for ``jsonl`` a single file will do.
+    """The reader of a data folder; for ``jsonl``, ``vlmevalkit`` and ``parquet`` a single file will do.
 
-    ``fields`` maps our field names to those of a ``jsonl`` dataset. Unless ``follow_symlinks``, no symlink may lead
-    outside the folder. Nothing but names, and for ``auto`` first lines, is read yet. Raises UsageError for a wrong
-    option and DataError for a folder that is missing, empty, ambiguous or not recognised.
+    ``fields`` maps our field names to those of a ``jsonl`` or ``parquet`` dataset; ``classes`` names the class texts
+    of a ``folder``. Unless ``follow_symlinks``, no symlink may lead outside the folder. Nothing but names, and for
+    ``auto`` how files begin, is read yet. Raises UsageError for a wrong option and DataError for a folder that is
+    missing, empty, ambiguous or not recognised.
     """
     check_choice("format", format, FORMATS)
     if fields:
-        jsonl.check_fields(fields)
+        mapping.check_fields(fields)
+    options = _Options(fields or {}, classes, follow_symlinks)
     try:
-        chosen = _recognised(data) if format == "auto" else _checked(data, format)
-        if chosen == "m3":
-            if fields:
-                raise UsageError(
-                    f"--field: {', '.join(fields)} mapped, but {shown_path(data)} is read as m3: remove them"
-                )
-            return m3.M3Reader.open(data, follow_symlinks=follow_symlinks)
-        return jsonl.JsonlReader.open(data, fields=fields or {}, follow_symlinks=follow_symlinks)
+        chosen = _recognised(data, options) if format == "auto" else _named(data, _FORMATS[format], options)
+        for option, value, formats in (("--field", fields, _MAPPED), ("--classes", classes, ("folder",))):
+            if value and chosen.name not in formats:
+                given = ", ".join(value) if isinstance(value, Mapping) else value
+                found = f"{option}: {given} is for {' and '.join(formats)}, but {shown_path(data)} is read as"
+                raise UsageError(f"{found} {chosen.name}: remove it")
+        return chosen.open(data, options)
     except OSError as error:
         name = shown_path(Path(error.filename or data))
         raise DataError(f"{name}: cannot be read ({error.strerror or error}): check the folder") from error
 
 
-def _checked(data: Path, named: str) -> str:
-    """The format that the user named, if the folder is there. Raises DataError."""
-    name = shown_path(data)
-    if not data.exists():
-        raise DataError(f"{name}: no such file or folder: check the path")
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What a reader may be told beside the folder."""
+
+    fields: Mapping[str, str]
+    classes: str | None
+    follow_symlinks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """How to tell and open one format."""
+
+    name: str
+    needs: str
+    """What a folder of this format holds, for messages."""
+    files: Callable[[Path], list[Path]]
+    """The files in a folder that would be read."""
+    open: Callable[[Path, _Options], Reader]
+    tells: Callable[[Path], bool] = lambda _: True
+    """Whether such a file really is of this format, from how it begins: other formats may have files of that name."""
+    endings: tuple[str, ...] = ()
+    """Of a single file that may stand for a folder."""
+
+
+_MAPPED = ("jsonl", "parquet")
+_FORMATS = {
+    entry.name: entry
+    for entry in (
+        _Format(
+            "m3",
+            "<directory>/*.json in one of its published directories, or <directory>/*_pretrained_mllm_eval.json",
+            m3.find_files,
+            lambda data, options: m3.M3Reader.open(data, follow_symlinks=options.follow_symlinks),
+        ),
+        _Format(
+            "jsonl",
+            "*.jsonl or *.json directly in the folder, one object a line",
+            jsonl.find_files,
+            lambda data, options: jsonl.JsonlReader.open(
+                data, fields=options.fields, follow_symlinks=options.follow_symlinks
+            ),
+            jsonl.is_json_lines,
+            (".jsonl", ".json"),
+        ),
+        _Format(
+            "vlmevalkit",
+            "*.tsv directly in the folder, with columns index, question and image or image_path",
+            vlmevalkit.find_files,
+            lambda data, options: vlmevalkit.VLMEvalKitReader.open(data, follow_symlinks=options.follow_symlinks),
+            vlmevalkit.is_table,
+            (".tsv",),
+        ),
+        _Format(
+            "pgps9k",
+            "test.json, one object prob_<n> -> record with diagram, choices and the parsing_ fields",
+            pgps9k.find_files,
+            lambda data, options: pgps9k.PGPS9KReader.open(data, follow_symlinks=options.follow_symlinks),
+        ),
+        _Format(
+            "mathverse",
+            "*.json, one list of records with problem_version and query_wo",
+            mathverse.find_files,
+            lambda data, options: mathverse.MathVerseReader.open(data, follow_symlinks=options.follow_symlinks),
+        ),
+        _Format(
+            "folder",
+            f"a folder a class, and {folder.FILE} (or --classes)",
+            folder.find_files,
+            lambda data, options: folder.FolderReader.open(
+                data, classes=options.classes, follow_symlinks=options.follow_symlinks
+            ),
+        ),
+        _Format(
+            "parquet",
+            "*.parquet in the folder or in those directly in it",
+            parquet.find_files,
+            lambda data, options: parquet.ParquetReader.open(
+                data, fields=options.fields, follow_symlinks=options.follow_symlinks
+            ),
+            parquet.is_parquet,
+            (".parquet",),
+        ),
+    )
+}
+
+
+def _named(data: Path, chosen: _Format, options: _Options) -> _Format:
+    """The format that the user named, if there is something of it. Raises DataError."""
+    _check_there(data)
     if not data.is_dir():
-        if named == "m3":
-            raise DataError(f"{name}: not a folder: give the folder that holds the M3-Bench directories")
-        if data.suffix not in (".jsonl", ".json"):
-            raise DataError(f"{name}: neither a folder nor a .jsonl or .json file: {_EXPECTED}")
-        return named
-    if not any(data.iterdir()):
-        raise DataError(f"{name}: the folder is empty: {_EXPECTED}")
-    if named == "m3" and not m3.find_files(data):
-        _refuse_inner(data)
-        raise _not_recognised(data)
-    if named == "jsonl" and not jsonl.find_files(data):
-        raise _not_recognised(data)
-    return named
+        if not chosen.endings:
+            raise DataError(f"{shown_path(data)}: not a folder: {chosen.name} needs {chosen.needs}")
+        if data.suffix not in chosen.endings:
+            found = f"{shown_path(data)}: neither a folder nor a {' or '.join(chosen.endings)} file"
+            raise DataError(f"{found}: {chosen.name} needs {chosen.needs}")
+    elif not chosen.files(data) and not options.classes:
+        if chosen.name == "m3":
+            _refuse_inner(data)
+        raise _not_recognised(data, [chosen])
+    return chosen
 
 
-def _recognised(data: Path) -> str:
+def _recognised(data: Path, options: _Options) -> _Format:
     """The format that the folder is in. Raises DataError unless it is exactly one."""
-    _checked(data, "auto")
-    name = shown_path(data)
+    _check_there(data)
+    if options.classes:
+        return _FORMATS["folder"]
     if not data.is_dir():
-        return "jsonl"
-    is_m3 = bool(m3.find_files(data))
-    if not is_m3:
+        for chosen in _FORMATS.values():
+            if data.suffix in chosen.endings:
+                return chosen
+        endings = ", ".join(f"{ending} ({entry.name})" for entry in _FORMATS.values() for ending in entry.endings)
+        raise DataError(f"{shown_path(data)}: neither a folder nor a file of a known ending: {endings}")
+    if not m3.find_files(data):
         # One level too deep every file may still be an object on one line, and pass for JSON lines.
         _refuse_inner(data)
-    lines = sorted(file.name for file in jsonl.find_files(data) if jsonl.is_json_lines(file))
-    if is_m3 and lines:
-        raise DataError(f"{name}: both M3-Bench directories and JSON lines ({lines[0]!r}) are there: name the format")
-    if is_m3 or lines:
-        return "m3" if is_m3 else "jsonl"
-    raise _not_recognised(data)
+    found = {entry.name: [file for file in entry.files(data) if entry.tells(file)] for entry in _FORMATS.values()}
+    # What a format with a shape of its own takes may be one object on one line as well.
+    taken = {file for name, files in found.items() if name != "jsonl" for file in files}
+    found["jsonl"] = [file for file in found["jsonl"] if file not in taken]
+    seen = {name: min(files) for name, files in found.items() if files}
+    if not seen:
+        raise _not_recognised(data, list(_FORMATS.values()))
+    if len(seen) > 1:
+        listed = " and ".join(f"{name} ({file.relative_to(data).as_posix()!a})" for name, file in seen.items())
+        raise DataError(f"{shown_path(data)}: both {listed} are there: name one with --format")
+    return _FORMATS[next(iter(seen))]
 
 
-def _not_recognised(data: Path) -> DataError:
+def _check_there(data: Path) -> None:
+    if not data.exists():
+        raise DataError(f"{shown_path(data)}: no such file or folder: check the path")
+    if data.is_dir() and not any(data.iterdir()):
+        raise DataError(f"{shown_path(data)}: the folder is empty: check the path")
+
+
+def _not_recognised(data: Path, wanted: list[_Format]) -> DataError:
     seen = sorted(entry.name + "/" * entry.is_dir() for entry in data.iterdir())
     listed = ", ".join(map(ascii, seen[:5])) + (f" and {len(seen) - 5} more" if len(seen) > 5 else "")
-    return DataError(f"{shown_path(data)}: nothing to read; the folder holds {listed}: {_EXPECTED}")
+    needs = "; ".join(f"{entry.name} needs {entry.needs}" for entry in wanted)
+    return DataError(f"{shown_path(data)}: nothing to read; the folder holds {listed}: {needs}")
 
 
 def _refuse_inner(data: Path) -> None:

@@ -1,21 +1,31 @@
-"""A file that is one JSON object -> its members, one at a time: a large file takes no more memory than a small one."""
+"""A file that is one JSON object or list -> its members or items, one at a time: a large file takes no more memory than
+a small one."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import ijson
 
 from radar_fast.errors import DataError
 from radar_fast.readers.paths import shown_path
 
-__all__ = ["members"]
+__all__ = ["items", "members"]
+
+Piece = TypeVar("Piece")
 
 _MAX_DEPTH = 64
 """Records are three levels deep. Nesting without a bound would cost memory, and then the interpreter's stack."""
 _BOM = b"\xef\xbb\xbf"
-_NAMES = {"start_array": "a list", "string": "a string", "number": "a number", "boolean": "a boolean", "null": "null"}
+_NAMES = {
+    "start_map": "an object",
+    "start_array": "a list",
+    "string": "a string",
+    "number": "a number",
+    "boolean": "a boolean",
+    "null": "null",
+}
 
 _Event = tuple[str, object]
 
@@ -30,6 +40,19 @@ def members(path: Path) -> Iterator[tuple[str, object]]:
     Raises DataError if the file cannot be read, is not JSON in UTF-8 (a byte order mark is fine), is not one object,
     or has no member. What comes before a syntax error is yielded first.
     """
+    return _stream(path, _members, "give one object, question id -> record")
+
+
+def items(path: Path) -> Iterator[object]:
+    """The items of the list in file order.
+
+    Raises DataError if the file cannot be read, is not JSON in UTF-8 (a byte order mark is fine), is not one list, or
+    has no item. What comes before a syntax error is yielded first.
+    """
+    return _stream(path, _items, "give one list of records")
+
+
+def _stream(path: Path, pieces: Callable[[Iterator[_Event]], Iterator[Piece]], remedy: str) -> Iterator[Piece]:
     count = 0
     try:
         with path.open("rb") as file:
@@ -38,11 +61,11 @@ def members(path: Path) -> Iterator[tuple[str, object]]:
             # With use_float an integer beyond 64 bits is a syntax error. Without, ijson 3.6's C parser hands it to
             # Python, and crashes the process where it has more digits than Python converts.
             events = ijson.basic_parse(file, use_float=True)
-            for member in _members(events):
-                yield member
+            for piece in pieces(events):
+                yield piece
                 count += 1
     except _NotThisJson as error:
-        raise DataError(f"{shown_path(path)}: {error}: give one object, question id -> record") from None
+        raise DataError(f"{shown_path(path)}: {error}: {remedy}") from None
     except OSError as error:
         raise DataError(f"{shown_path(path)}: cannot be read ({error.strerror or error}): check the file") from error
     except (ijson.JSONError, ValueError, ArithmeticError, RecursionError, SystemError) as error:
@@ -62,7 +85,20 @@ def _members(events: Iterator[_Event]) -> Iterator[tuple[str, object]]:
         if event == "end_map":
             break
         yield str(key), _value(events, _next(events), depth=1)
-    for _ in events:  # to the end of the file, where a parser complains about what follows the object
+    _finish(events)
+
+
+def _items(events: Iterator[_Event]) -> Iterator[object]:
+    event, _ = _next(events)
+    if event != "start_array":
+        raise _NotThisJson(f"its top level is {_NAMES.get(event, event)}")
+    while (entry := _next(events))[0] != "end_array":
+        yield _value(events, entry, depth=1)
+    _finish(events)
+
+
+def _finish(events: Iterator[_Event]) -> None:
+    for _ in events:  # to the end of the file, where a parser complains about what follows
         pass
 
 

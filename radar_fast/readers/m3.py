@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from radar_fast.errors import DataError
+from radar_fast.readers.extras import FIELD, NO_EXTRAS, extras_of
 from radar_fast.readers.json_stream import members
 from radar_fast.readers.paths import DataFolder, annotations, shown_path, task_of
 from radar_fast.readers.records import (
@@ -25,9 +26,9 @@ from radar_fast.readers.records import (
     shown,
     text_of,
 )
-from radar_fast.sample import ImageFile, Part, Reason, ReasonKind, Sample
+from radar_fast.sample import Part, ReasonKind, Sample
 
-__all__ = ["DIRECTORIES", "MAX_IMAGES", "M3Reader", "find_files"]
+__all__ = ["DIRECTORIES", "MAX_IMAGES", "SUFFIX", "M3Reader", "M3Task", "content", "find_files"]
 
 _BY_CATEGORY = "by category"
 DIRECTORIES = {
@@ -76,7 +77,7 @@ _MMBENCH = dict.fromkeys(
 MAX_IMAGES = 12
 """The published scripts skip a record with more images."""
 
-_SUFFIX = "_pretrained_mllm_eval.json"
+SUFFIX = "_pretrained_mllm_eval.json"
 _TAG = re.compile(r"<image \d+>")
 _LITERAL_TAG = re.compile(r"<image(?: \d+)?>")
 
@@ -90,7 +91,7 @@ def find_files(data: Path) -> list[Path]:
     for directory in data.iterdir():
         if directory.name.startswith(".") or not directory.is_dir():
             continue
-        ending = ".json" if directory.name in DIRECTORIES else _SUFFIX
+        ending = ".json" if directory.name in DIRECTORIES else SUFFIX
         # As in the published scripts' glob, hidden files do not count.
         found += [
             file
@@ -101,7 +102,7 @@ def find_files(data: Path) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class _Task:
+class M3Task:
     """What the name of an annotation file says about all its records."""
 
     name: str
@@ -116,7 +117,7 @@ class _Task:
     """Which published rule finds the images: ``MMMU_Pro``, ``MMBench``, ``SeePhys`` or ``""``."""
 
     @classmethod
-    def of(cls, file: Path, root: Path) -> "_Task":
+    def of(cls, file: Path, root: Path) -> "M3Task":
         stem, directory = file.stem, file.parent.name
         rule = next((rule for rule in ("MMMU_Pro", "MMBench", "SeePhys") if rule in stem), "")
         images, ability = f"{directory}/images/", DIRECTORIES.get(directory, "other")
@@ -152,30 +153,32 @@ class M3Reader:
         if not files:
             raise DataError(
                 f"{shown_path(data)}: no M3-Bench annotations: expected <directory>/*.json in one of the published "
-                f"directories ({', '.join(DIRECTORIES)}), or <directory>/*{_SUFFIX}"
+                f"directories ({', '.join(DIRECTORIES)}), or <directory>/*{SUFFIX}"
             )
         return cls(data, files, follow_symlinks)
 
     def __iter__(self) -> Iterator[Sample]:
         folder = DataFolder(self.root, follow_symlinks=self.follow_symlinks)
         for file in self.files:
-            task = _Task.of(file, self.root)
+            task = M3Task.of(file, self.root)
             ids = UniqueIds()
             for index, (q_id, record) in enumerate(members(file)):
                 yield _sample(task, index, q_id, record, folder, ids)
 
 
-def _sample(task: _Task, index: int, q_id: str, record: object, folder: DataFolder, ids: UniqueIds) -> Sample:
+def _sample(task: M3Task, index: int, q_id: str, record: object, folder: DataFolder, ids: UniqueIds) -> Sample:
     unique, repeated = ids.claim(task.name, q_id)
     parts: tuple[Part, ...] = ()
     candidates: tuple[str, ...] = ()
-    reason: Reason | None = None
+    answer, reason, extras = 0, None, NO_EXTRAS
     try:
         if repeated:
             raise Unfit(ReasonKind.BAD_RECORD, "q_id stands in the file more than once: rename or remove one of them")
         if not isinstance(record, dict):
             raise Unfit(ReasonKind.BAD_RECORD, f"the record is {kind_of(record)}: give an object with its fields")
-        parts, candidates = _content(task, q_id, record, folder)
+        extras = extras_of(record.get(FIELD))
+        parts, candidates = content(task, q_id, record, folder)
+        candidates, answer = extras.placed(candidates[0], candidates[1:])
     except Unfit as unfit:
         reason = unfit.reason(f"{_one_line(task.file)}, q_id {shown(q_id)}")
     question = record.get("question") if isinstance(record, dict) else None
@@ -184,14 +187,20 @@ def _sample(task: _Task, index: int, q_id: str, record: object, folder: DataFold
         "index": index,
         "file": task.file,
         "stem": task.stem,
+        **extras.metadata,
     }
-    return Sample(unique, task.name, task.directory, task.ability, parts, candidates, 0, metadata, reason)
+    ability, ordered = extras.ability or task.ability, reason is None and extras.ordered is True
+    if reason is not None:
+        parts, candidates, answer = (), (), 0
+    return Sample(
+        unique, task.name, task.directory, ability, parts, candidates, answer, metadata, reason, ordered=ordered
+    )
 
 
-def _content(
-    task: _Task, q_id: str, record: dict[str, object], folder: DataFolder
+def content(
+    task: M3Task, q_id: str, record: dict[str, object], folder: DataFolder
 ) -> tuple[tuple[Part, ...], tuple[str, ...]]:
-    """The parts of the question, and the candidates with the answer first."""
+    """The parts of the question, and the candidates with the answer first. Raises Unfit."""
     question = question_of(record.get("question"), "field 'question'")
     if "answer" not in record:
         raise Unfit(ReasonKind.BAD_RECORD, "field 'answer' is missing: give the answer as a string")
@@ -218,7 +227,7 @@ def _distractors(record: dict[str, object]) -> tuple[str, ...]:
     return tuple(text_of(entry, f"distraction[{number}]") for number, entry in enumerate(value))
 
 
-def _image_names(task: _Task, q_id: str, record: dict[str, object]) -> list[str]:
+def _image_names(task: M3Task, q_id: str, record: dict[str, object]) -> list[str]:
     """Files of the images, except MMMU_Pro's."""
     if task.rule == "MMBench":
         return [f"{q_id}.jpg"]
@@ -234,7 +243,7 @@ def _image_names(task: _Task, q_id: str, record: dict[str, object]) -> list[str]
 
 
 def _mmmu_pro(
-    task: _Task,
+    task: M3Task,
     q_id: str,
     record: dict[str, object],
     question: str,
@@ -267,7 +276,7 @@ def _mmmu_pro(
     parts.append(text[end:])
     if not tags:
         _check_no_image(folder, f"{task.images}{q_id}_image_1.png")
-    return tuple(part for part in parts if isinstance(part, ImageFile) or part), candidates
+    return tuple(part for part in parts if part != ""), candidates
 
 
 def _answer_comes_first(q_id: str) -> bool:

@@ -1,13 +1,14 @@
 """Files that records name must lie in the data folder: a data set is no licence to read the rest of the disk."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from radar_fast.errors import DataError
 from radar_fast.readers.records import Unfit, shown
 from radar_fast.sample import ImageFile, ReasonKind
 
-__all__ = ["DataFolder", "annotations", "shown_path"]
+__all__ = ["DataFolder", "annotations", "shown_path", "task_of"]
 
 _CACHED_FOLDERS = 1024
 
@@ -62,8 +63,15 @@ class DataFolder:
         return inside
 
 
-def annotations(files: list[Path], root: Path, *, follow_symlinks: bool) -> tuple[Path, ...]:
-    """The annotation files in the order in which they are read, each fit to be opened, each another task.
+def task_of(file: Path) -> str:
+    """What the task of a file is called: its name without what all published names end in."""
+    return file.stem.removesuffix("_pretrained_mllm_eval") or file.stem
+
+
+def annotations(
+    files: list[Path], root: Path, *, follow_symlinks: bool, task: Callable[[Path], str] = task_of
+) -> tuple[Path, ...]:
+    """The annotation files in the order in which they are read, each fit to be opened, each another ``task``.
 
     Raises DataError for a file that is no regular file, leads outside the data folder, has a name that is no UTF-8,
     or would make the same task as another.
@@ -84,18 +92,13 @@ def annotations(files: list[Path], root: Path, *, follow_symlinks: bool) -> tupl
                 f"{name}: is reached by a symlink that leads outside {shown_path(root)}: "
                 "copy the file, or add --follow-symlinks if you trust the data"
             )
-        task = task_of(file)
-        if task in tasks:
+        made = task(file)
+        if made in tasks:
             raise DataError(
-                f"{name}: makes the same task {shown(task)} as {shown_path(tasks[task])}: rename one of them"
+                f"{name}: makes the same task {shown(made)} as {shown_path(tasks[made])}: rename one of them"
             )
-        tasks[task] = file
+        tasks[made] = file
     return tuple(ordered)
-
-
-def task_of(file: Path) -> str:
-    """What the task of a file is called: its name without what all published names end in."""
-    return file.stem.removesuffix("_pretrained_mllm_eval") or file.stem
 
 
 def shown_path(path: Path) -> str:

@@ -2,11 +2,11 @@
 
 import math
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from radar_fast.sample import Reason, ReasonKind
 
-__all__ = ["Unfit", "UniqueIds", "check_candidates", "kind_of", "question_of", "shown", "text_of"]
+__all__ = ["Unfit", "UniqueIds", "check_candidates", "check_options", "kind_of", "question_of", "shown", "text_of"]
 
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 80
@@ -99,3 +99,18 @@ def check_candidates(answer: str, distractors: Iterable[str], answer_name: str, 
         if distractor == answer:
             found = f"{distractors_name}[{number}] equals {answer_name} {shown(answer)}: remove one of them"
             raise Unfit(ReasonKind.AMBIGUOUS_ANSWER, found)
+
+
+def check_options(options: Sequence[str], answer: int, names: Sequence[str]) -> None:
+    """Raises Unfit (``no-distractor``, ``empty-candidate`` or ``ambiguous-answer``) unless the answer can be told from
+    the other options. ``names``: what messages call each option.
+    """
+    if len(options) < 2:
+        raise Unfit(ReasonKind.NO_DISTRACTOR, f"{names[0]} is the only option: give at least one wrong answer")
+    for name, option in zip(names, options, strict=True):
+        if not option.strip():
+            raise Unfit(ReasonKind.EMPTY_CANDIDATE, f"{name} is {shown(option)}: there is nothing to score")
+    if options.count(options[answer]) > 1:
+        other = next(name for place, name in enumerate(names) if place != answer and options[place] == options[answer])
+        found = f"{other} equals the answer {shown(options[answer])} of {names[answer]}: remove one of them"
+        raise Unfit(ReasonKind.AMBIGUOUS_ANSWER, found)

@@ -1,0 +1,257 @@
+"""What users run today on vLLM: prompt log-probabilities, a request a candidate, in the engine's generation mode.
+
+Settings are those of our vLLM engine (dtype, token budget, block size, eager mode), less what only pooling needs.
+Images are brought to their final size with PIL before vLLM sees them, so that its own processor, which would resize
+with torchvision, finds nothing to resize and both sides see the same pixels. ``logprobs_mode="raw_logits"`` makes the
+numbers comparable; it spares the peer a log-softmax.
+"""
+
+import gc
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from radar_fast.bench.contender import Outcome, Setup
+from radar_fast.bench.peers import read_pictures, written_results
+from radar_fast.engines.encoding import Encoder
+from radar_fast.errors import EngineError, ModelError, UsageError, one_line
+from radar_fast.protocols import smart_resize
+from radar_fast.sample import Prompt, Reason, Sample
+from radar_fast.stages import StageClock
+
+__all__ = ["PromptLogprobs", "TokenIds", "check_vllm_peer"]
+
+TOKEN_IDS_SINCE = (0, 32)
+"""First vLLM whose ``SamplingParams`` has ``prompt_logprob_token_ids``."""
+_POOLING_ONLY = ("runner", "hf_overrides", "worker_extension_cls", "enable_chunked_prefill")
+
+
+def check_vllm_peer(name: str, device: str) -> None:
+    """See, without importing vLLM, that the peer can run here.
+
+    Raises:
+        UsageError: no vLLM, one of another version, or ``vllm-token-ids`` where there is no V2 runner.
+    """
+    from radar_fast.engines.vllm_versions import check_version, installed_version
+
+    check_version()
+    if name != "vllm-token-ids":
+        return
+    version = installed_version() or ""
+    found = tuple(int(number) for number in version.split(".")[:2] if number.isdigit())
+    if found < TOKEN_IDS_SINCE:
+        wanted = ".".join(map(str, TOKEN_IDS_SINCE))
+        raise UsageError(f"--peers {name}: needs vLLM {wanted} or newer, and this is {version}; leave it out")
+    if device != "cuda":
+        raise UsageError(f"--peers {name}: needs vLLM's V2 model runner, which needs a GPU; leave it out")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One candidate."""
+
+    sample: int
+    """Its place in the round."""
+    inputs: dict[str, Any]
+    """vLLM's prompt."""
+    answer: int
+    """Answer tokens, at its end."""
+    ids: tuple[int, ...]
+    """Those tokens."""
+    length: int | None
+    """Tokens of the whole, images expanded; None where that is not known beforehand."""
+
+
+class PromptLogprobs:
+    """``SamplingParams(prompt_logprobs=1, max_tokens=1, temperature=0)``, as lm-evaluation-harness' vLLM model asks for
+    log-likelihoods: all requests submitted at once, vLLM schedules."""
+
+    name = "vllm-prompt-logprobs"
+    runner: str | None = None
+    """What ``VLLM_USE_V2_MODEL_RUNNER`` is to be; None leaves the version's own choice."""
+
+    def __init__(self, setup: Setup) -> None:
+        check_vllm_peer(self.name, setup.device)
+        for variable, value in (
+            ("VLLM_LOGGING_LEVEL", "ERROR"),
+            ("VLLM_LOGGING_STREAM", "ext://sys.stderr"),
+            ("VLLM_NO_USAGE_STATS", "1"),
+        ):
+            os.environ.setdefault(variable, value)
+        if self.runner is not None:
+            os.environ["VLLM_USE_V2_MODEL_RUNNER"] = self.runner
+        import torch
+        from vllm import LLM
+
+        from radar_fast.engines.vllm_options import engine_arguments, parse_arguments
+
+        checkpoint = setup.checkpoint
+        self._protocol = setup.open_protocol(checkpoint)
+        self._encoder = Encoder(checkpoint, self._protocol, getattr(torch, setup.dtype))
+        arguments = engine_arguments(
+            checkpoint,
+            dtype=setup.dtype,
+            device=setup.device,
+            pixels=self._protocol.pixels,
+            tiles=self._protocol.tiles,
+            batch_tokens=setup.batch_tokens,
+            given=parse_arguments(setup.engine_args),
+        )
+        arguments = {name: value for name, value in arguments.items() if name not in _POOLING_ONLY}
+        try:
+            self._llm: Any = LLM(**arguments, logprobs_mode="raw_logits")
+        except Exception as error:
+            raise ModelError(f"{checkpoint.path}: vLLM cannot load it: {one_line(error)}") from error
+        self._arguments = arguments
+        self._clock = StageClock()
+
+    def score(self, samples: Sequence[Sample], folder: Path) -> Outcome:
+        """See :class:`~radar_fast.bench.contender.Contender`."""
+        self._clock.take()
+        requests = [
+            request
+            for number, sample in enumerate(samples)
+            for request in self._requests(number, self._protocol.prompt(sample))
+        ]
+        logits: list[list[list[float]]] = [[] for _ in samples]
+        with self._clock.measure("compute"):
+            scores, tokens = self._run(requests)
+        for request, score in zip(requests, scores, strict=True):
+            logits[request.sample].append(score)
+        with self._clock.measure("write"):
+            written_results(folder, samples, logits)
+        return Outcome(logits, tokens, self._clock.take())
+
+    def forget(self) -> None:
+        """Drop KV blocks, encoder outputs and preprocessed images."""
+        engine = self._llm.llm_engine
+        engine.reset_mm_cache()
+        engine.reset_encoder_cache()
+        if not engine.reset_prefix_cache():
+            raise EngineError(f"{self.name}: vLLM did not reset its prefix cache")
+
+    def describe(self) -> Mapping[str, Any]:
+        """vLLM's version and the arguments that it was given."""
+        import torch
+        import vllm
+
+        told = {name: value for name, value in self._arguments.items() if isinstance(value, str | int | float)}
+        return {"vllm": vllm.__version__, **told, "threads": torch.get_num_threads()}
+
+    def close(self) -> None:
+        """See :class:`~radar_fast.bench.contender.Contender`."""
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            llm.llm_engine.engine_core.shutdown()
+            gc.collect()
+
+    def _requests(self, number: int, prompt: Prompt) -> list[_Request]:
+        with self._clock.measure("decode"):
+            images = [self._at_final_size(image) for image in read_pictures(self._encoder, prompt)]
+        with self._clock.measure("tokenise"):
+            tokens = self._encoder.tokenise(prompt)
+        if isinstance(tokens, Reason):
+            raise EngineError(f"{self.name}: {prompt.sample.id} of {prompt.sample.task}: {tokens}")
+        split = tokens.split
+        requests = []
+        for suffix in split.suffixes:
+            ids = [*tokens.prefix[: split.shared], *suffix]
+            answer = suffix[split.scored_from :]
+            inputs: dict[str, Any] = {"prompt_token_ids": ids}
+            if images:
+                inputs["multi_modal_data"] = {"image": images}
+            requests.append(_Request(number, inputs, len(answer), answer, self._expanded(len(ids), images)))
+        return requests
+
+    def _run(self, requests: Sequence[_Request]) -> tuple[list[list[float]], int]:
+        """Raw logits a request, and the token positions computed."""
+        from vllm import SamplingParams
+
+        # As lm-evaluation-harness' vllm_causallms._model_generate(generate=False) sets them.
+        params = SamplingParams(temperature=0, prompt_logprobs=1, max_tokens=1, detokenize=False)
+        outputs = self._generate([request.inputs for request in requests], params)
+        scores, tokens = [], 0
+        for request, output in zip(requests, outputs, strict=True):
+            ids, rows = output.prompt_token_ids, output.prompt_logprobs
+            scores.append([float(rows[at][ids[at]].logprob) for at in range(len(ids) - request.answer, len(ids))])
+            tokens += len(ids) - (output.num_cached_tokens or 0)
+        return scores, tokens
+
+    def _generate(self, inputs: list[dict[str, Any]], params: Any) -> list[Any]:
+        try:
+            outputs: list[Any] = self._llm.generate(inputs, params, use_tqdm=False)
+        except Exception as error:
+            raise EngineError(f"{self.name}: vLLM failed: {one_line(error)}") from error
+        return outputs
+
+    def _at_final_size(self, image: Image.Image) -> Image.Image:
+        """The image as the checkpoint's own PIL processor would resize it, where that resizes by area."""
+        bounds = self._bounds()
+        if bounds is None:
+            return image
+        factor, least, most = bounds
+        height, width = smart_resize(image.height, image.width, factor, least, most)
+        return image.resize((width, height), Image.Resampling.BICUBIC)
+
+    def _expanded(self, tokens: int, images: Sequence[Image.Image]) -> int | None:
+        """Length with every image token expanded to one a merged patch."""
+        bounds = self._bounds()
+        if bounds is None:
+            return None if images else tokens
+        return tokens + sum(image.width * image.height // bounds[0] ** 2 - 1 for image in images)
+
+    def _bounds(self) -> tuple[int, int, int] | None:
+        """(side of a merged patch, least area, largest area) in pixels."""
+        processor = self._encoder.image_processor
+        size = dict(processor.size or {})
+        if not hasattr(processor, "merge_size") or size.get("shortest_edge") is None:
+            return None
+        return processor.patch_size * processor.merge_size, size["shortest_edge"], size["longest_edge"]
+
+
+class TokenIds(PromptLogprobs):
+    """``prompt_logprob_token_ids`` with ``prompt_logprob_start`` at the row before the answer, and the prefix cache
+    read: no row before the answer meets the LM head, and a sample's later candidates find its prefix cached.
+
+    vLLM drops the scores of a request whose cached blocks pass the start row; such a request is put again without the
+    cache. vLLM 0.32 or newer, V2 model runner, hence a GPU only.
+    """
+
+    name = "vllm-token-ids"
+    runner = "1"
+
+    def _run(self, requests: Sequence[_Request]) -> tuple[list[list[float]], int]:
+        scores: dict[int, list[float]] = {}
+        tokens = 0
+        for read_cache in (True, False):
+            left = [number for number in range(len(requests)) if number not in scores]
+            if not left:
+                break
+            params = [self._params(requests[number], read_cache=read_cache) for number in left]
+            outputs = self._generate([requests[number].inputs for number in left], params)
+            for number, output in zip(left, outputs, strict=True):
+                tokens += len(output.prompt_token_ids) - (output.num_cached_tokens or 0)
+                found = output.prompt_token_id_logprobs
+                if found is not None and len(found) == requests[number].answer:
+                    scores[number] = [float(row[0]) for row in found]
+        if len(scores) < len(requests):
+            raise EngineError(f"{self.name}: vLLM gave no scores for {len(requests) - len(scores)} requests")
+        return [scores[number] for number in range(len(requests))], tokens
+
+    def _params(self, request: _Request, *, read_cache: bool) -> Any:
+        from vllm import SamplingParams
+
+        if request.length is None:
+            raise EngineError(f"{self.name}: how this model's processor expands images is not known here")
+        return SamplingParams(
+            temperature=0,
+            max_tokens=1,
+            detokenize=False,
+            prompt_logprob_token_ids=[[token] for token in request.ids],
+            prompt_logprob_start=request.length - request.answer - 1,
+            skip_reading_prefix_cache=not read_cache,
+        )

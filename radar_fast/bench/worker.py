@@ -1,0 +1,83 @@
+"""A contender's own process: ``python -m radar_fast.bench.worker``, told what to do in JSON lines.
+
+Standard input brings one object a line, standard output answers each with one; whatever the libraries print goes to
+standard error. The first object is the :class:`~radar_fast.bench.contender.Setup`; then ``{"samples": FILE, "folder":
+DIR}`` runs a round; the end of the input ends the process.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from radar_fast.bench.config import PEERS
+from radar_fast.bench.contender import Contender, EngineContender, Setup
+from radar_fast.bench.workload import read_samples
+from radar_fast.errors import EngineError, RadarError, one_line
+
+__all__ = ["main", "open_contender"]
+
+
+def open_contender(setup: Setup) -> Contender:
+    """Load the engine or peer called ``setup.name``.
+
+    Raises:
+        RadarError: it cannot be loaded.
+    """
+    if setup.name not in PEERS:
+        return EngineContender(setup)
+    if setup.name.startswith("vllm"):
+        from radar_fast.bench.vllm_peers import PromptLogprobs, TokenIds
+
+        return (TokenIds if setup.name == TokenIds.name else PromptLogprobs)(setup)
+    from radar_fast.bench.peers import PerCandidate, Published
+
+    return (Published if setup.name == "published" else PerCandidate)(setup)
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print must not stand between the answers
+    contender: Contender | None = None
+    for line in sys.stdin:
+        asked = json.loads(line)
+        try:
+            if contender is None:
+                contender = open_contender(Setup(**asked))
+                answer: dict[str, Any] = {"settings": dict(contender.describe())}
+            else:
+                answer = _round(contender, Path(asked["samples"]), Path(asked["folder"]))
+        except RadarError as error:
+            answer = {"error": str(error), "kind": type(error).__name__}
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {one_line(error)}", "kind": EngineError.__name__}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+    if contender is not None:
+        contender.close()
+
+
+def _round(contender: Contender, file: Path, folder: Path) -> dict[str, Any]:
+    """One round, from the file of samples to the file of results. What it forgets before is not timed."""
+    contender.forget()
+    started = time.perf_counter()
+    samples = read_samples(file)
+    reading = time.perf_counter() - started
+    outcome = contender.score(samples, folder)
+    seconds = time.perf_counter() - started
+    return {
+        "seconds": seconds,
+        "logits": outcome.logits,
+        "tokens_computed": outcome.tokens_computed,
+        "stages": {"read": reading, **outcome.stages},
+        "settings": dict(contender.describe()),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""An engine that outlives its checkpoint: the next one that differs in its weights alone takes its place in it."""
+
+from dataclasses import replace
+from types import TracebackType
+from typing import Self
+
+from radar_fast.checkpoint import Checkpoint
+from radar_fast.engines import Engine, EngineOptions, open_engine
+from radar_fast.protocols import Protocol
+
+__all__ = ["LiveEngine"]
+
+
+class LiveEngine:
+    """Holds at most one open engine; to be used as a context, which closes it."""
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._made_for: object = None
+
+    def open(self, name: str, checkpoint: Checkpoint | None, protocol: Protocol, options: EngineOptions) -> Engine:
+        """The engine with this checkpoint in it: the one that is open, if it can take it, else a new one.
+
+        Not while the engine is scoring. It counts anew for each checkpoint.
+
+        Raises:
+            UsageError, ModelError: as :func:`radar_fast.engines.open_engine`; no engine is open afterwards.
+        """
+        made_for = (name, dict(protocol.settings), replace(options, expected=None))
+        try:
+            if self._fits(checkpoint, made_for) and self._engine is not None and checkpoint is not None:
+                self._engine.load_weights(checkpoint.path)
+            else:
+                self.close()
+                self._engine = open_engine(name, checkpoint, protocol, options)
+        except BaseException:
+            self.close()
+            raise
+        self._checkpoint, self._made_for = checkpoint, made_for
+        return self._engine
+
+    def close(self) -> None:
+        """Close the engine, if one is open. Calling it twice is fine."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _fits(self, checkpoint: Checkpoint | None, made_for: object) -> bool:
+        if self._engine is None or checkpoint is None or self._checkpoint is None or made_for != self._made_for:
+            return False
+        return not self._checkpoint.differing_files(checkpoint)

@@ -1,0 +1,62 @@
+"""Stages of a forward pass, timed where they run: on a GPU by events in its own stream, without waiting for it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from radar_fast.stages import StageClock
+
+__all__ = ["DeviceTimer"]
+
+
+class DeviceTimer:
+    """Counts to a clock how long the device takes for parts of a forward pass."""
+
+    def __init__(self, clock: StageClock, device: torch.device) -> None:
+        self._clock = clock
+        self._events = device.type == "cuda"
+        self._pending: list[tuple[str, Any, Any]] = []
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Time a ``with`` block; a block that raises is not counted."""
+        started = self._now()
+        yield
+        self._count(stage, started)
+
+    def watch(self, module: torch.nn.Module, stage: str) -> None:
+        """Time every forward pass of ``module`` from now on."""
+        started: list[Any] = []
+
+        def before(*_: Any) -> None:
+            started[:] = [self._now()]  # one that raised left its own behind
+
+        def after(*_: Any) -> None:
+            self._count(stage, started.pop())
+
+        module.register_forward_pre_hook(before)
+        module.register_forward_hook(after)
+
+    def collect(self) -> None:
+        """Hand what was timed to the clock. On a GPU: once its results were fetched, so that there is nothing to wait
+        for."""
+        for stage, started, stopped in self._pending:
+            stopped.synchronize()
+            self._clock.add(stage, started.elapsed_time(stopped) / 1000)
+        self._pending.clear()
+
+    def _now(self) -> Any:
+        if not self._events:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call] # torch leaves it untyped
+        event.record()
+        return event
+
+    def _count(self, stage: str, started: Any) -> None:
+        if self._events:
+            self._pending.append((stage, started, self._now()))
+        else:
+            self._clock.add(stage, time.perf_counter() - started)

@@ -1,0 +1,61 @@
+"""Sample -> Prompt: what a model of each family is asked, to the letter.
+
+A protocol is data and two small functions: how a sample becomes a prompt, and what happens to an image before the
+checkpoint's own processor sees it. Both engines take it as it is. One file a family.
+"""
+
+from radar_fast.checkpoint import Checkpoint
+from radar_fast.config import PROTOCOLS, check_choice
+from radar_fast.errors import UsageError
+from radar_fast.protocols.base import Protocol
+from radar_fast.protocols.chat import chat, takes_roles
+from radar_fast.protocols.internvl import internvl
+from radar_fast.protocols.llava import llava, llava_med, plain
+from radar_fast.protocols.qwen2vl import qwen2vl, smart_resize
+
+__all__ = ["Protocol", "open_protocol", "smart_resize"]
+
+_OF_A_CHECKPOINT = {"internvl": internvl, "plain": plain, "llava": llava, "llava-med": llava_med}
+
+
+def open_protocol(
+    name: str, checkpoint: Checkpoint | None, *, min_pixels: int | None = None, max_pixels: int | None = None
+) -> Protocol:
+    """The protocol called ``name``; ``auto`` picks the one that fits the checkpoint.
+
+    Args:
+        name: ``auto``, or one of :data:`radar_fast.config.PROTOCOLS`: the published prompts of Qwen2-VL base
+            (``qwen2vl``), InternVL (``internvl``), LLaVA-OneVision's projectors (``plain``), LLaVA 1.5 (``llava``) and
+            LLaVA-Med (``llava-med``), or the checkpoint's own role-style chat template (``chat``).
+        checkpoint: may be None only where no model is needed (the fake engine); then ``auto`` is ``qwen2vl``.
+        min_pixels: lower bound of an image's area after the processor's resize, in pixels; the published one where
+            the protocol has one.
+        max_pixels: upper bound, likewise.
+
+    Raises:
+        UsageError: an unknown name, bounds that contradict each other or that the protocol does not know, or a
+            protocol other than ``qwen2vl`` without a checkpoint.
+        ModelError: the checkpoint is none of the protocol's, or has no chat template that takes roles.
+    """
+    check_choice("protocol", name, PROTOCOLS)
+    if name == "auto":
+        name = "qwen2vl" if checkpoint is None else _fitting(checkpoint)
+    if name == "qwen2vl":
+        return qwen2vl(min_pixels, max_pixels)
+    if checkpoint is None:
+        raise UsageError(f"--protocol {name}: needs --model, whose tokenizer and processor it takes")
+    if name == "chat":
+        return chat(checkpoint, min_pixels, max_pixels)
+    if min_pixels is not None or max_pixels is not None:
+        raise UsageError(f"--min-pixels/--max-pixels: --protocol {name} fixes the size of its images; leave them out")
+    return _OF_A_CHECKPOINT[name](checkpoint)
+
+
+def _fitting(checkpoint: Checkpoint) -> str:
+    if checkpoint.composed_protocol is not None:
+        check_choice("protocol", checkpoint.composed_protocol, PROTOCOLS)
+        return checkpoint.composed_protocol
+    if checkpoint.is_internvl:
+        return "internvl"
+    # The Qwen2-VL base checkpoints' template knows no roles: a role-style message renders to nothing of it.
+    return "qwen2vl" if checkpoint.model_type == "qwen2_vl" and not takes_roles(checkpoint) else "chat"

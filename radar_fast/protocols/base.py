@@ -1,0 +1,70 @@
+"""What a protocol is, and what the published prompts of several families have in common."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from radar_fast.errors import UsageError
+from radar_fast.sample import AnyImage, Prompt, Sample
+
+__all__ = ["Protocol", "check_pixels", "is_inline", "leading", "separator"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How samples are put to a model."""
+
+    name: str
+    """As on the command line, e.g. ``qwen2vl``."""
+    prompt: Callable[[Sample], Prompt]
+    """What the model reads."""
+    image: Callable[[Image.Image], Image.Image]
+    """From the RGB image as read to what the checkpoint's processor gets. May raise ValueError with the reason."""
+    pixels: tuple[int, int] | None = None
+    """(min, max) pixels for the processor's own resize; None leaves what the checkpoint says."""
+    tiles: int | None = None
+    """Most tiles that the processor may cut an image into, a thumbnail not counted; None leaves what it says."""
+    settings: Mapping[str, str | int | None] = field(default_factory=dict)
+    """What tells this protocol from another in a run's fingerprint."""
+
+
+def check_pixels(least: int, most: int) -> tuple[int, int]:
+    """Both, if they can be bounds of an area. Raises UsageError otherwise."""
+    if not 0 < least <= most:
+        raise UsageError(
+            f"--min-pixels {least} --max-pixels {most}: both must be above 0, and the first no larger than the second"
+        )
+    return least, most
+
+
+_TAG = re.compile(r"<image(?: \d+)?>")
+
+
+def is_inline(sample: Sample) -> bool:
+    """Whether the question itself says where its images go; otherwise they stand before it, with a separator.
+
+    A question may also begin with an image by its own tag, which the reader has taken out of the text.
+    """
+    texts = [part for part in sample.parts if isinstance(part, str)]
+    question = str(sample.metadata.get("question", ""))
+    if _TAG.search(question) and "".join(texts) != question:
+        return True
+    kinds = [isinstance(part, str) for part in sample.parts]
+    return kinds != sorted(kinds)  # an image after a text
+
+
+def separator(sample: Sample, on_a_line_of_its_own: tuple[str, ...]) -> str:
+    """What stands between an image and the question: a newline in tasks of these benchmarks, else a space.
+
+    The published scripts look for the benchmark's name in the whole path of the task's file.
+    """
+    where = f"{sample.directory}/{sample.task}"
+    return "\n" if any(name in where for name in on_a_line_of_its_own) else " "
+
+
+def leading(sample: Sample) -> tuple[tuple[AnyImage, ...], tuple[str, ...]]:
+    """Images and texts of a sample that is not inline."""
+    images = tuple(part for part in sample.parts if not isinstance(part, str))
+    return images, tuple(part for part in sample.parts if isinstance(part, str))

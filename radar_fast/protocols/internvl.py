@@ -1,0 +1,59 @@
+"""InternVL 2.5 to 3.5, as published: template ``internvl2_5``, at most three tiles and a thumbnail an image."""
+
+from functools import partial
+
+from radar_fast import internvl as published
+from radar_fast.checkpoint import Checkpoint
+from radar_fast.errors import ModelError
+from radar_fast.protocols.base import Protocol, is_inline, leading, separator
+from radar_fast.sample import AnyImage, Markup, Placeholder, Prompt, Sample
+
+__all__ = ["internvl"]
+
+_TEMPLATE = "internvl2_5"
+_NEWLINE = ("MMBench", "MMMU_Pro", "MathVista")
+"""Benchmarks whose images stand on a line of their own."""
+
+
+def internvl(checkpoint: Checkpoint) -> Protocol:
+    """The protocol for a checkpoint, as published or in transformers' layout.
+
+    Raises:
+        ModelError: the checkpoint is no InternVL, or names another template.
+    """
+    if not checkpoint.is_internvl:
+        raise ModelError(
+            f"{checkpoint.path / 'config.json'}: model_type is {checkpoint.model_type!r}, no InternVL; "
+            "--protocol internvl does not fit it, --protocol auto takes one that does"
+        )
+    template = checkpoint.config.get("template", _TEMPLATE)
+    if template != _TEMPLATE:
+        raise ModelError(
+            f"{checkpoint.path / 'config.json'}: template is {template!r}; the published prompt is that of {_TEMPLATE}"
+        )
+    message = published.system_message(checkpoint.config)
+    return Protocol(
+        "internvl",
+        prompt=partial(_prompt, message),
+        image=lambda image: image,
+        tiles=published.MAX_TILES,
+        settings={"name": "internvl", "version": 1, "tiles": published.MAX_TILES, "image_backend": "pil"},
+    )
+
+
+def _prompt(message: str, sample: Sample) -> Prompt:
+    """System message, one user turn, no joiner. ``<img>`` and ``</img>`` come with the image's own tokens."""
+    turn: list[str | Markup | Placeholder]
+    if is_inline(sample):
+        turn = [part if isinstance(part, str) else _image(part) for part in sample.parts]
+    else:
+        images, texts = leading(sample)
+        apart = Markup(separator(sample, _NEWLINE))
+        turn = [piece for image in images for piece in (_image(image), apart)] + list(texts)
+    head = Markup(f"<|im_start|>system\n{message}<|im_end|>\n<|im_start|>user\n")
+    tail = Markup("<|im_end|>\n<|im_start|>assistant\n")
+    return Prompt(sample, (head, *turn, tail), "", sample.candidates)
+
+
+def _image(image: AnyImage) -> Placeholder:
+    return Placeholder(image, published.CONTEXT)

@@ -1,0 +1,271 @@
+"""Two runs side by side, against plain numpy and against cases whose answer is known."""
+
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from radar_fast.comparison import Difference, compare, compare_tables, read_run
+from radar_fast.errors import ResultsError, UsageError
+from radar_fast.journal import Journal
+from radar_fast.metrics import Row, summarize
+from radar_fast.record import record_of
+from radar_fast.sample import Candidate, Reason, ReasonKind, Sample, Scored
+
+
+def row(name: str, sds: float | None, correct: bool = True, **changes: Any) -> Row:
+    scores = None if sds is None else (sds, correct, 0.5, True)
+    kept = Row("task", name, "directory", "reasoning", scores, 0, 0, None, 10, 8, 0.5, {})
+    return replace(kept, **changes)
+
+
+def rows(count: int, seed: int, tasks: int = 3, names: str = "t") -> list[Row]:
+    draw = random.Random(seed)
+    return [
+        row(
+            str(number),
+            None if draw.random() < 0.1 else draw.random(),
+            draw.random() < 0.6,
+            task=f"{names}{number % tasks}",
+            directory=f"d{number % tasks % 2}",
+            ability="p" if number % 5 else "r",
+        )
+        for number in range(count)
+    ]
+
+
+def by_numpy(
+    name: str, groups: Sequence[Sequence[tuple[Row, Row]]], seed: int = 0, bootstrap: int = 200
+) -> dict[str, float]:
+    """The difference and its interval, straightforwardly: resample the pairs of each group, mean over the groups."""
+    digest = hashlib.sha256(f"difference {name}".encode()).digest()
+    draws = np.random.default_rng([seed, *digest])
+    result: dict[str, float] = {}
+    deltas = [
+        [np.array([second.scores[column] - first.scores[column] for first, second in group]) for column in (0, 1)]  # type: ignore[index]
+        for group in groups
+    ]
+    resamples = np.zeros((2, bootstrap))
+    for pair in deltas:
+        picked = draws.integers(len(pair[0]), size=(bootstrap, len(pair[0])))
+        for column in (0, 1):
+            resamples[column] += np.mean(pair[column][picked], axis=1) / len(deltas)
+    for column, kind in enumerate(("sds", "accuracy")):
+        result[kind] = float(np.mean([np.mean(pair[column]) for pair in deltas]))
+        result[f"{kind}_low"], result[f"{kind}_high"] = np.percentile(resamples[column], [2.5, 97.5])
+    return result
+
+
+def pairs_of(first: list[Row], second: list[Row], **wanted: str) -> list[tuple[Row, Row]]:
+    """As in a run's order: by task, then id."""
+    theirs = {(member.task, member.id): member for member in second}
+    return [
+        (mine, theirs[mine.task, mine.id])
+        for mine in sorted(first, key=lambda member: (member.task, member.id))
+        if mine.scores is not None
+        and theirs[mine.task, mine.id].scores is not None
+        and all(getattr(mine, name) == value for name, value in wanted.items())
+    ]
+
+
+def agrees(found: Difference, expected: dict[str, float]) -> None:
+    for name, value in expected.items():
+        assert getattr(found, name) == pytest.approx(value, abs=1e-12), name
+
+
+# Against an independent computation
+
+
+def test_every_entry_agrees_with_numpy() -> None:
+    first, second = rows(300, 1), rows(300, 2)
+    found = compare_tables(first, second, bootstrap=200)
+    agrees(found.overall, by_numpy("overall", [pairs_of(first, second)]))
+    for kind, entries in (("task", found.tasks), ("directory", found.directories), ("ability", found.abilities)):
+        assert list(entries) == sorted({getattr(member, kind) for member in first})
+        for name, entry in entries.items():
+            pairs = pairs_of(first, second, **{kind: name})
+            agrees(entry, by_numpy(f"{kind} {name}", [pairs]))
+            assert entry.paired == len(pairs)
+            assert entry.aggregation == "micro"
+
+
+def test_a_macro_directory_is_averaged_over_its_tasks() -> None:
+    first, second = rows(200, 3, names="MMBench_"), rows(200, 4, names="MMBench_")
+    found = compare_tables(first, second, bootstrap=200).directories["d0"]
+    groups = [pairs_of(first, second, task=task) for task in ("MMBench_0", "MMBench_2")]
+    agrees(found, by_numpy("directory d0", groups))
+    assert found.aggregation == "macro"
+
+
+def test_both_sides_are_the_means_that_a_summary_has() -> None:
+    records = [
+        Scored(
+            Sample(str(n), "t", "d", "a", ("?",), ("x", "y"), n % 2),
+            (Candidate((n / 7,), (-1.0,)), Candidate((1.0,), (-1.0,))),
+        )
+        for n in range(40)
+    ]
+    table = list(map(record_of, records))
+    from radar_fast.metrics import collect
+
+    found = compare_tables(collect(table).rows, collect(table).rows, bootstrap=50).overall
+    summary = summarize(table, bootstrap=0).overall
+    assert (found.first_sds, found.second_sds) == (summary.sds, summary.sds)
+    assert (found.first_accuracy, found.accuracy) == (summary.accuracy, 0)
+
+
+# Cases whose interval is known
+
+
+def test_a_run_against_itself_differs_by_nothing() -> None:
+    found = compare_tables(rows(100, 5), rows(100, 5)).overall
+    assert (found.sds, found.sds_low, found.sds_high) == (0, 0, 0)
+    assert (found.accuracy, found.accuracy_low, found.accuracy_high) == (0, 0, 0)
+    assert (found.only_first, found.only_second) == (0, 0)
+
+
+def test_what_all_samples_gain_alike_has_an_interval_of_no_width() -> None:
+    # Hard and easy samples, wide apart, each better by a quarter: two separate intervals would overlap by far.
+    first = [row(str(n), n / 64, False) for n in range(40)]
+    second = [row(str(n), n / 64 + 0.25, True) for n in range(40)]
+    found = compare_tables(first, second).overall
+    assert (found.sds, found.sds_low, found.sds_high) == (0.25, 0.25, 0.25)
+    assert (found.accuracy, found.accuracy_low, found.accuracy_high) == (1, 1, 1)
+
+
+def test_the_interval_has_the_width_of_the_normal_approximation() -> None:
+    # 2000 pairs: 30 % right in the second run alone, 10 % in the first alone. A difference is 1, -1 or 0.
+    kinds = [(False, True)] * 600 + [(True, False)] * 200 + [(True, True)] * 1200
+    first = [row(str(n), 0.5, before) for n, (before, _) in enumerate(kinds)]
+    second = [row(str(n), 0.5, after) for n, (_, after) in enumerate(kinds)]
+    found = compare_tables(first, second).overall
+    error = ((0.3 + 0.1 - 0.2**2) / 2000) ** 0.5
+    assert found.accuracy == pytest.approx(0.2)
+    assert found.accuracy_low == pytest.approx(0.2 - 1.96 * error, abs=0.15 * 1.96 * error)
+    assert found.accuracy_high == pytest.approx(0.2 + 1.96 * error, abs=0.15 * 1.96 * error)
+
+
+# What pairs and what does not
+
+
+def test_what_is_only_in_one_is_counted() -> None:
+    first = [row("a", 0.1), row("b", 0.2), row("c", None), row("d", 0.3), row("e", None), row("x", 0.9, task="u")]
+    second = [row("b", 0.4), row("c", 0.5), row("d", None), row("e", None), row("f", 0.6), row("g", 0.7)]
+    found = compare_tables(first, second)
+    assert (found.overall.paired, found.overall.only_first, found.overall.only_second) == (1, 3, 3)
+    assert found.overall.sds == pytest.approx(0.2)
+    empty = found.tasks["u"]
+    assert (empty.paired, empty.only_first, empty.only_second) == (0, 1, 0)
+    assert empty.sds is empty.sds_low is empty.first_sds is empty.second_accuracy is None
+
+
+def test_without_bootstrap_there_are_no_intervals() -> None:
+    found = compare_tables(rows(20, 1), rows(20, 2), bootstrap=0).overall
+    assert found.sds is not None
+    assert found.sds_low is found.accuracy_high is None
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.permutations(rows(40, 7)), st.permutations(rows(40, 8)))
+def test_the_order_changes_no_bit(first: list[Row], second: list[Row]) -> None:
+    assert compare_tables(first, second, bootstrap=30) == compare_tables(rows(40, 7), rows(40, 8), bootstrap=30)
+
+
+def test_the_other_way_round_is_the_negative() -> None:
+    forth, back = (compare_tables(rows(80, a), rows(80, b), bootstrap=50).overall for a, b in ((1, 2), (2, 1)))
+    assert back.sds == pytest.approx(-(forth.sds or 0))
+    assert (back.sds_low, back.sds_high) == pytest.approx((-(forth.sds_high or 0), -(forth.sds_low or 0)), abs=0.01)
+    assert (back.only_first, back.first_sds) == (forth.only_second, forth.second_sds)
+
+
+# Folders
+
+
+def write_run(path: Path, seed: int, count: int = 30, question: str = "What?", **identity: object) -> Path:
+    path.mkdir()
+    draw = random.Random(seed)
+    with Journal.open(path / "samples.jsonl") as journal:
+        for task in ("base", "full"):
+            for number in range(count):
+                metadata: dict[str, str | int] = {"question": f"{question} {task} {number}"}
+                sample = Sample(f"q{number}", task, "d", "a", ("?",), ("x", "y"), 0, metadata)
+                if number == 3:
+                    journal.append([record_of(Scored(sample, reason=Reason(ReasonKind.TOO_LONG, "too long")))])
+                    continue
+                scores = tuple(Candidate((draw.gauss(0, 1),), (-abs(draw.gauss(0, 1)),)) for _ in range(2))
+                journal.append([record_of(Scored(sample, scores))])
+    run = {
+        "format": 1,
+        "configuration": {"model": f"/ckpt/{path.name}"},
+        "identity": {"model": {"files": {"a": path.name}}, "protocol": {"name": "qwen2vl"}, **identity},
+    }
+    (path / "run.json").write_text(json.dumps(run))
+    return path
+
+
+def test_two_folders_and_what_differs(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "one", 1)
+    two = write_run(tmp_path / "two", 2, conditions={"without": "image"})
+    found = compare(one, two, bootstrap=50)
+    assert (found.first, found.second) == (str(one), str(two))
+    assert found.differing == ("conditions.without was absent, is image", "model: /ckpt/one and /ckpt/two")
+    assert (found.overall.paired, found.overall.only_first) == (58, 0)
+    expected = compare_tables(read_run(one).table.rows, read_run(two).table.rows, bootstrap=50)
+    assert (found.tasks, found.overall) == (expected.tasks, expected.overall)
+    assert json.loads(json.dumps(found.to_dict()))["tasks"]["base"]["paired"] == 29
+
+
+def test_tasks_of_one_run_against_each_other(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "one", 1)
+    found = compare(one, one, pairs=[("base", "full")], bootstrap=50)
+    assert list(found.tasks) == ["base -> full"]
+    [entry] = found.tasks.values()
+    table = read_run(one).table.rows
+    first, second = ([member for member in table if member.task == task] for task in ("base", "full"))
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a.scores is not None]
+    assert entry.paired == len(pairs) == 29
+    assert entry.sds == pytest.approx(np.mean([(b.sds or 0) - (a.sds or 0) for a, b in pairs]))
+    assert found.differing == ()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([("base", "none")], r"no task 'none' in the second run: .*'full'"),
+        ([("none", "base")], "no task 'none' in the first run"),
+        ([("base", "full"), ("base", "base")], "'base' comes twice"),
+    ],
+)
+def test_pairs_that_are_not_there(tmp_path: Path, pairs: list[tuple[str, str]], message: str) -> None:
+    one = write_run(tmp_path / "one", 1)
+    with pytest.raises(UsageError, match=message):
+        compare(one, one, pairs=pairs)
+
+
+def test_other_benchmarks_are_refused(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "one", 1)
+    other = write_run(tmp_path / "other", 1, question="Where?")
+    with pytest.raises(ResultsError, match=r"sample 'q0' of task 'base' is another question.*--pair"):
+        compare(one, other)
+    empty = write_run(tmp_path / "empty", 1, count=0)
+    with pytest.raises(ResultsError, match="no sample is scored in both"):
+        compare(one, empty)
+    with pytest.raises(ResultsError, match=r"no run\.json"):
+        compare(one, tmp_path)
+    (empty / "run.json").write_text('{"format": 1, "identity": [], "configuration": {}}')
+    with pytest.raises(ResultsError, match="no identity"):
+        compare(one, empty)
+
+
+@pytest.mark.parametrize("arguments", [{"bootstrap": -1}, {"seed": -1}, {"confidence": 1.0}])
+def test_arguments_out_of_range(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="from 0 up and confidence"):
+        compare(tmp_path, tmp_path, **arguments)

@@ -1,0 +1,79 @@
+"""Every model family on real vLLM (the CPU build) against a plain loop written from the published rules."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
+
+from family_samples import cases
+from internvl_published import PlainInternVL
+from side_by_side import opened, scored_by
+from test_families import (
+    QWEN,
+    PlainQwen,
+    assert_equal,
+    compose_original,
+    compose_plain,
+    internvl_hf_loop,
+    qwen_question,
+)
+from tiny import write_internvl_chat
+
+from radar_fast.checkpoint import Checkpoint
+
+
+def test_internvl_chat_equals_the_published_model(tmp_path: Path) -> None:
+    model = write_internvl_chat(tmp_path / "model")
+    wanted = cases(tmp_path / "images")
+    engine, protocol = opened("vllm", tmp_path / "model")
+    found = scored_by(engine, protocol, [case.sample for case in wanted])
+    described = engine.describe()
+    engine.close()
+    loop = PlainInternVL(model, Checkpoint.open(tmp_path / "model").processor.tokenizer, 448, 256)
+    for case in wanted:
+        assert_equal(found[case.sample.key], *loop(case.internvl, case.images, list(case.sample.candidates)))
+    assert described["processor_runs"] == sum(bool(case.images) for case in wanted)
+
+
+def test_composed_projector_equals_its_parts(tmp_path: Path) -> None:
+    loop = compose_plain(tmp_path)
+    engine, protocol = opened("vllm", tmp_path / "model")
+    wanted = cases(tmp_path / "images")
+    found = scored_by(engine, protocol, [case.sample for case in wanted])
+    engine.close()
+    for case in wanted:
+        assert_equal(found[case.sample.key], *loop(case.plain + "\n", case.images, list(case.sample.candidates)))
+
+
+def test_composed_original_equals_its_parts(tmp_path: Path) -> None:
+    loop, turn = compose_original(tmp_path, "mistral")
+    engine, protocol = opened("vllm", tmp_path / "model")
+    wanted = cases(tmp_path / "images")
+    found = scored_by(engine, protocol, [case.sample for case in wanted])
+    engine.close()
+    for case in wanted:
+        answers = [f" {candidate}" for candidate in case.sample.candidates]
+        assert_equal(found[case.sample.key], *loop(turn.format(case.turn), case.images, answers))
+
+
+def test_internvl_of_transformers_equals_the_published_rules(tmp_path: Path) -> None:
+    loop = internvl_hf_loop(tmp_path / "model")
+    engine, protocol = opened("vllm", tmp_path / "model")
+    wanted = cases(tmp_path / "images")
+    found = scored_by(engine, protocol, [case.sample for case in wanted])
+    engine.close()
+    for case in wanted:
+        assert_equal(found[case.sample.key], *loop(case.internvl, case.images, list(case.sample.candidates)))
+
+
+@pytest.mark.parametrize("family", list(QWEN))
+def test_qwen_chat_equals_the_models_own_forward(tmp_path: Path, family: str) -> None:
+    folder = QWEN[family](tmp_path / "model")
+    engine, protocol = opened("vllm", folder)
+    wanted = cases(tmp_path / "images")
+    found = scored_by(engine, protocol, [case.sample for case in wanted])
+    engine.close()
+    loop = PlainQwen(folder, family)
+    for case in wanted:
+        assert_equal(found[case.sample.key], *loop(qwen_question(case), case.images, list(case.sample.candidates)))

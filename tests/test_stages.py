@@ -1,0 +1,58 @@
+"""The clock against time that really passes, and under threads."""
+
+import threading
+import time
+
+import pytest
+
+from radar_fast.stages import STAGES, StageClock
+
+
+def test_a_block_counts_what_it_takes_also_where_it_raises() -> None:
+    clock = StageClock()
+    with clock.measure("decode"):
+        time.sleep(0.02)
+
+    def refuse() -> None:
+        with clock.measure("decode"):
+            time.sleep(0.02)
+            raise ValueError("no image")
+
+    with pytest.raises(ValueError, match="no image"):
+        refuse()
+    assert 0.04 <= clock.seconds()["decode"] < 2.0
+
+
+def test_threads_lose_nothing() -> None:
+    clock = StageClock()
+
+    def count() -> None:
+        for _ in range(2000):
+            clock.add("preprocess", 0.25)
+
+    threads = [threading.Thread(target=count) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert clock.seconds() == {"preprocess": 8 * 2000 * 0.25}
+
+
+def test_what_one_clock_gives_away_another_adds() -> None:
+    worker, engine = StageClock(), StageClock()
+    engine.add("decode", 1.0)
+    worker.add("decode", 0.5)
+    worker.add("tokenise", 0.125)
+    engine.add_all(worker.take())
+    engine.add_all(worker.take())
+    assert worker.seconds() == {}
+    assert engine.seconds() == {"decode": 1.5, "tokenise": 0.125}
+
+
+def test_describe_names_every_stage_and_says_where_nothing_was_measured() -> None:
+    clock = StageClock()
+    clock.add("vision", 0.1234567)
+    described = clock.describe()
+    assert set(described) == {f"{stage}_seconds" for stage in STAGES}
+    assert described["vision_seconds"] == 0.123457
+    assert described["head_seconds"] is None
