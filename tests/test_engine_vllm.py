@@ -101,6 +101,7 @@ def test_mini_m3_equals_the_transformers_engine(demo: Path, series: tuple[VllmEn
     for task, entry in plain.tasks.items():
         assert ours.tasks[task].sds == pytest.approx(entry.sds, abs=1e-5)
 
+    assert engine.describe()["prepared_images"] is True
     with_images = [sample for sample in samples if sample.images]
     pictures = {protocol.image(Image.open(f.path).convert("RGB")).tobytes() for s in samples for f in s.images}
     assert counts["processor_runs"] == len(with_images)
@@ -304,6 +305,24 @@ def test_requests_in_pieces(qwen2vl: Path, tmp_path: Path) -> None:
     assert largest_difference(found, reference(qwen2vl, samples, pixels=bounds)) <= BOUND
 
 
+def test_processes_and_a_cache_change_nothing(qwen2vl: Path, puzzlevqa: Path, tmp_path: Path) -> None:
+    """Two engines after one another: the second decodes nothing."""
+    bounds = (3136, 12544)
+    samples = list(open_reader(puzzlevqa))[:40]
+    found = []
+    for kind in ("processes", "threads"):
+        engine, protocol = opened(
+            "vllm", qwen2vl, pixels=bounds, worker_kind=kind, workers=2, preprocess_cache=tmp_path / "cache"
+        )
+        found.append(scored_by(engine, protocol, samples))
+        described = engine.describe()
+        assert (described["worker_kind"], described["prepared_images"]) == (kind, True)
+        engine.close()
+    assert sum(1 for _ in (tmp_path / "cache").rglob("*.safetensors")) >= 30
+    assert largest_difference(*found) <= 2e-5
+    assert largest_difference(found[1], reference(qwen2vl, samples, pixels=bounds)) <= BOUND
+
+
 def test_another_family_through_chat(tmp_path: Path) -> None:
     """LLaVA: no list of families anywhere."""
     model = write_llava(tmp_path / "llava", template=ROLE_TEMPLATE.replace(TAG, "<image>\n"))
@@ -317,5 +336,6 @@ def test_another_family_through_chat(tmp_path: Path) -> None:
     samples = pictures(tmp_path / "images")
     engine, protocol = opened("vllm", model)
     found = scored_by(engine, protocol, samples)
+    assert engine.describe()["prepared_images"] is not None
     engine.close()
     assert largest_difference(found, reference(model, samples)) <= BOUND

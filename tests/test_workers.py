@@ -293,7 +293,7 @@ def test_a_prompt_without_a_picture_reason(crew: Workers, protocol: Protocol, tm
 
 
 def test_what_auto_takes(checkpoint: Checkpoint, protocol: Protocol) -> None:
-    from radar_fast.engines.transformers import PROCESSES_PAY, _worker_kind
+    from radar_fast.engines.workers import PROCESSES_PAY, choose_worker_kind
 
     many, few = PROCESSES_PAY["prompts"], PROCESSES_PAY["prompts"] - 1
     for expected, count, kind in (
@@ -302,9 +302,9 @@ def test_what_auto_takes(checkpoint: Checkpoint, protocol: Protocol) -> None:
         (None, 8, "threads"),
         (many, 1, "threads"),
     ):
-        assert _worker_kind(EngineOptions(expected=expected), count, protocol, checkpoint) == kind
+        assert choose_worker_kind(EngineOptions(expected=expected), count, protocol, checkpoint) == kind
     mine = Protocol("mine", protocol.prompt, protocol.image)
-    assert _worker_kind(EngineOptions(expected=many), 8, mine, checkpoint) == "threads"
+    assert choose_worker_kind(EngineOptions(expected=many), 8, mine, checkpoint) == "threads"
 
 
 def test_another_engine_refuses_what_it_would_not_heed() -> None:

@@ -66,8 +66,8 @@ class EngineOptions:
     workers: int | None = None
     """Threads or processes that read and preprocess images; None: one a core, at most 8."""
     worker_kind: str = "auto"
-    """The transformers engine's: ``threads``, ``processes``, or ``auto``: processes where they pay, which is on several
-    cores and for many prompts."""
+    """``threads``, ``processes``, or ``auto``: processes where they pay, which is on several cores and for many
+    prompts."""
     expected: int | None = None
     """How many prompts are to come, where that is known; it decides nothing but what pays."""
     preprocess_cache: Path | None = None
@@ -142,13 +142,11 @@ def choose_engine(name: str, options: EngineOptions) -> tuple[str, str]:
         raise UsageError(
             f"--engine-arg: only --engine vllm takes engine arguments, and this is --engine {name}{reason}"
         )
-    if name == "vllm":
-        for option, value in (("worker-kind", options.worker_kind), ("attention", options.attention)):
-            if value != "auto":
-                reason = f", because {why}" if why else ""
-                raise UsageError(
-                    f"--{option} {value}: only --engine transformers takes it, this is --engine vllm{reason}"
-                )
+    if name == "vllm" and options.attention != "auto":
+        reason = f", because {why}" if why else ""
+        raise UsageError(
+            f"--attention {options.attention}: only --engine transformers takes it, this is --engine vllm{reason}"
+        )
     return name, why
 
 

@@ -115,6 +115,8 @@ class Encoder:
         dtype: torch.dtype,
         clock: StageClock | None = None,
         reuse: ImageReuse | None = None,
+        *,
+        raw_pixels: bool = False,
     ) -> None:
         """Load the processor.
 
@@ -124,17 +126,21 @@ class Encoder:
             dtype: of floating tensors.
             clock: counts what decoding, preprocessing and tokenising take.
             reuse: keep what becomes of images, for prompts that share them; None: nothing is kept.
+            raw_pixels: leave pixels as bytes, for an engine that rescales and normalises them itself.
         """
         self._protocol, self._dtype = protocol, dtype
         self._clock = clock or StageClock()
-        self._processor: Any = copy.copy(checkpoint.processor)  # of its own: its image processor is replaced below
+        self._processor: Any = copy.copy(checkpoint.processor)  # of its own, as is its image processor
         self._tokenizer: Any = self._processor.tokenizer
         self._image_token: str = self._processor.image_token
         self._image_id: int = self._tokenizer.convert_tokens_to_ids(self._image_token)
         self._special = _any_of(_special_tokens(self._tokenizer) | {self._image_token})
         self._once = threading.Lock()
+        self._processor.image_processor = copy.copy(self._processor.image_processor)
         if protocol.pixels is not None:
             _bound_pixels(self._processor.image_processor, checkpoint, protocol.pixels)
+        if raw_pixels:
+            self._processor.image_processor.do_rescale = self._processor.image_processor.do_normalize = False
         if protocol.tiles is not None:
             self._processor.image_processor.crop_to_patches = True
             self._processor.image_processor.max_patches = protocol.tiles
@@ -341,7 +347,7 @@ class Encoder:
         return literal
 
 
-def refused_images(prompt: Prompt, error: ValueError) -> Reason:
+def refused_images(prompt: Prompt, error: ValueError | OSError) -> Reason:
     """The reason for a prompt whose images the image processor refused."""
     named = ", ".join(image.name for image in prompt.images)
     return Reason(ReasonKind.UNREADABLE_IMAGE, f"{named}: the image processor refused: {error}")

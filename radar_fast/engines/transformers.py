@@ -16,7 +16,6 @@ import torch
 
 from radar_fast.ahead import map_ahead
 from radar_fast.checkpoint import Checkpoint
-from radar_fast.config import WORKER_KINDS, check_choice
 from radar_fast.engines import WINDOW, EngineOptions
 from radar_fast.engines.cascade import Cascade, Flex, choose_attention, install, over, uninstall
 from radar_fast.engines.encoding import Encoded, Encoder
@@ -25,8 +24,8 @@ from radar_fast.engines.loading import load_model, resolve_device, resolve_dtype
 from radar_fast.engines.packing import Batch, Flat, batch, flat, packed_length, plan, plan_flat
 from radar_fast.engines.prepared import ImageReuse
 from radar_fast.engines.timing import DeviceTimer
-from radar_fast.engines.workers import Workers, can_reopen
-from radar_fast.errors import EngineError, ModelError, UsageError, one_line
+from radar_fast.engines.workers import Workers, choose_worker_kind
+from radar_fast.errors import EngineError, ModelError, one_line
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
 from radar_fast.stages import StageClock
@@ -40,9 +39,6 @@ DEFAULT_BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
 
 AHEAD_BYTES = 2**30
 """Most bytes of encoded images that wait for the model, beside those of the window that it works on."""
-
-PROCESSES_PAY = {"workers": 2, "prompts": 1000}
-"""From how many workers and prompts on ``auto`` takes processes; docs/pipeline.md has the measurements."""
 
 SELF_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 1.0, torch.float16: 0.25}
 """How far packed logits may be from plain ones in the self-check: far above rounding, far below a wrong mask."""
@@ -81,7 +77,7 @@ class TransformersEngine:
         self._workers = options.workers or min(8, len(os.sched_getaffinity(0)))
         self._attention = choose_attention(options.attention, self._device, self._dtype)
         reuse = ImageReuse(options.preprocess_cache, int(options.preprocess_cache_gb * 1e9))
-        self._worker_kind = _worker_kind(options, self._workers, protocol, checkpoint)
+        self._worker_kind = choose_worker_kind(options, self._workers, protocol, checkpoint)
         if self._worker_kind == "processes":  # first of all: they get ready while the model loads
             self._processes = Workers(self._workers, checkpoint, protocol, self._dtype, reuse, self._clock)
         self._encoder = Encoder(checkpoint, protocol, self._dtype, self._clock, reuse)
@@ -396,22 +392,6 @@ def _scored(sample: Encoded, logits: list[float], logprobs: list[float], compute
         candidates.append(Candidate(tuple(logits[start:stop]), tuple(logprobs[start:stop])))
         start = stop
     return make(candidates=tuple(candidates))
-
-
-def _worker_kind(options: EngineOptions, workers: int, protocol: Protocol, checkpoint: Checkpoint) -> str:
-    """``threads`` or ``processes``.
-
-    Raises:
-        UsageError: an unknown name, or processes for a protocol that they cannot make themselves.
-    """
-    kind = options.worker_kind
-    check_choice("worker-kind", kind, WORKER_KINDS)
-    if kind == "auto":
-        many = workers >= PROCESSES_PAY["workers"] and (options.expected or 0) >= PROCESSES_PAY["prompts"]
-        return "processes" if many and can_reopen(protocol, checkpoint) else "threads"
-    if kind == "processes" and not can_reopen(protocol, checkpoint):
-        raise UsageError(f"--worker-kind processes: protocol {protocol.name!r} is made by a program; take threads")
-    return kind
 
 
 def _bytes(encoded: Encoded | Scored) -> int:

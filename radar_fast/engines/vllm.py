@@ -3,12 +3,11 @@
 import contextlib
 import gc
 import logging
-import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,9 @@ import torch
 
 from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import WINDOW, EngineOptions
-from radar_fast.engines.encoding import Encoder, refused_images
 from radar_fast.engines.loading import resolve_device, resolve_dtype
-from radar_fast.engines.vllm_requests import Plan, image_uuid, plan_requests
+from radar_fast.engines.vllm_intake import Intake, Ready
 from radar_fast.engines.vllm_versions import (
-    Preprocessor,
     check_version,
     end_waiting_when_dead,
     set_environment,
@@ -30,6 +27,7 @@ from radar_fast.engines.vllm_versions import (
 from radar_fast.errors import EngineError, ModelError, RadarError, UsageError, one_line
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
+from radar_fast.stages import StageClock
 
 __all__ = ["IN_FLIGHT", "VllmEngine"]
 
@@ -39,27 +37,15 @@ IN_FLIGHT = 64
 """Samples that vLLM holds at a time: enough for a step of any budget, few enough that their images fit the memory."""
 AHEAD = 32
 """Samples that are read and preprocessed, or about to be, while vLLM is busy."""
-
-
-@dataclass(slots=True)
-class _Ready:
-    """A sample that is ready to be submitted, and what has come back of it."""
-
-    prompt: Prompt
-    shared: dict[str, Any]
-    """vLLM's input for the shared prefix, images included."""
-    plan: Plan
-    tokens_minimal: int
-    scores: dict[int, list[list[float]]] = field(default_factory=dict)
-    """A request: [logit, log-probability] of each of its lookups."""
-    tokens_computed: int = 0
+HELD_BYTES = 4 * 2**30
+"""Of images that wait for vLLM or are with it, from where on no more are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
     """A request that vLLM holds."""
 
-    ready: _Ready
+    ready: Ready
     request: int
     read_cache: bool
     """Whether it may read the prefix cache; not when it is submitted again because the cache reached too far."""
@@ -70,9 +56,6 @@ class _Counts:
     requests: int = 0
     prefix_cache_hits: int = 0
     resubmissions: int = 0
-    startup_seconds: float = 0.0
-    wait_seconds: float = 0.0
-    compute_seconds: float = 0.0
 
 
 class VllmEngine:
@@ -92,13 +75,10 @@ class VllmEngine:
         self._checkpoint, self._protocol = checkpoint, protocol
         self._device = resolve_device(options.device).type
         self._dtype = resolve_dtype(options.dtype, checkpoint, torch.device(self._device))
-        self._encoder = Encoder(checkpoint, protocol, self._dtype)
-        self._workers = options.workers or min(8, len(os.sched_getaffinity(0)))
         self._engine = self._start(options)
         end_waiting_when_dead(self._engine)
-        self._limit = int(self._engine.vllm_config.model_config.max_model_len)
-        self._preprocess = Preprocessor(self._engine, self._encoder.image_processor)
-        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="encode")
+        self._clock = StageClock()
+        self._intake = Intake(self._engine, checkpoint, protocol, self._dtype, options, self._clock)
         self._counts = _Counts()
         self._scoring = False
         self._unshared = 0.0  # seconds of steps that finished no sample yet
@@ -106,28 +86,28 @@ class VllmEngine:
         self._flying: dict[str, _Flight] = {}
         self._encoded_before, self._last = 0, (0, False)
         self._encoded_before, _ = self._worker_counts()  # what profile and warm-up runs encoded
-        self._counts.startup_seconds = time.perf_counter() - started
+        self._clock.add("startup", time.perf_counter() - started)
 
     def score(self, prompts: Iterable[Prompt]) -> Iterator[Scored]:
         """One :class:`Scored` a prompt, as they finish; samples of one image are put together within a window."""
-        waiting: deque[Future[_Ready | Scored]] = deque()
+        waiting: deque[Future[Ready | Scored]] = deque()
         stream = _by_image(prompts)
-        samples_left: dict[int, _Ready] = {}
+        samples_left: dict[int, Ready] = {}
         if self._scoring:
             raise EngineError("score: another score() of this engine is still under way; use up what it yields first")
         self._scoring = True
         try:
             while True:
-                for prompt in islice(stream, AHEAD - len(waiting)):
-                    waiting.append(self._pool.submit(self._prepare, prompt))
+                for prompt in islice(stream, _room(waiting, samples_left.values())):
+                    waiting.append(self._intake.submit(prompt))
                 if not waiting and not self._flying:
                     return
                 while waiting and len(samples_left) < IN_FLIGHT and (waiting[0].done() or not self._flying):
                     before = time.perf_counter()
                     ready = waiting.popleft().result()
                     if not self._flying:
-                        self._counts.wait_seconds += time.perf_counter() - before
-                    if isinstance(ready, _Ready):
+                        self._clock.add("wait", time.perf_counter() - before)
+                    if isinstance(ready, Ready):
                         refused = self._submit_sample(ready)
                         if refused is None:
                             samples_left[id(ready)] = ready
@@ -171,8 +151,10 @@ class VllmEngine:
             raise ModelError(f"{path}: vLLM cannot load these weights: {one_line(error)}") from error
         self._checkpoint = checkpoint
         self._encoded_before, _ = self._worker_counts()
-        self._last, self._preprocess.runs = (0, False), 0
-        self._counts = _Counts(startup_seconds=time.perf_counter() - started)
+        self._last, self._counts = (0, False), _Counts()
+        self._intake.count_anew()
+        self._clock.take()
+        self._clock.add("startup", time.perf_counter() - started)
 
     def drop_caches(self) -> None:
         """Forget the KV blocks, encoder outputs and images of samples scored before. Not while they are being scored.
@@ -195,7 +177,9 @@ class VllmEngine:
             "device": self._device,
             "device_name": torch.cuda.get_device_name() if self._device == "cuda" else "cpu",
             "dtype": str(self._dtype).removeprefix("torch."),
-            "workers": self._workers,
+            "workers": self._intake.workers,
+            "worker_kind": self._intake.worker_kind,
+            "prepared_images": self._intake.takes_prepared_images,
         }
         if config is not None:
             encoded, fused = self._worker_counts()
@@ -213,15 +197,13 @@ class VllmEngine:
             "prefix_cache_hits": counts.prefix_cache_hits,
             "resubmissions": counts.resubmissions,
             "images_encoded": self._last[0],
-            "processor_runs": self._preprocess.runs,
-            "startup_seconds": round(counts.startup_seconds, 3),
-            "wait_seconds": round(counts.wait_seconds, 3),
-            "compute_seconds": round(counts.compute_seconds, 3),
+            "processor_runs": self._intake.processor_runs,
+            **self._clock.describe(),
         }
 
     def close(self) -> None:
         """Stop the workers and vLLM's processes, and free the device."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._intake.close()
         engine, self._engine = self._engine, None
         if engine is not None:
             with contextlib.suppress(Exception):
@@ -259,33 +241,9 @@ class VllmEngine:
         except Exception as error:
             raise ModelError(f"{self._checkpoint.path}: vLLM cannot load it: {one_line(error)}") from error
 
-    def _prepare(self, prompt: Prompt) -> _Ready | Scored:
-        """In a worker thread: read, tokenise, preprocess."""
-        images = self._encoder.read_images(prompt)
-        if isinstance(images, Reason):
-            return Scored(prompt.sample, reason=images)
-        tokens = self._encoder.tokenise(prompt)
-        if isinstance(tokens, Reason):
-            return Scored(prompt.sample, reason=tokens)
-        shared: dict[str, Any] = {"type": "token", "prompt_token_ids": list(tokens.prefix)}
-        if images:
-            try:
-                shared = self._preprocess(tokens.prefix, images, list(map(image_uuid, images)))
-            except ValueError as error:
-                return Scored(prompt.sample, reason=refused_images(prompt, error))
-        expanded = shared["prompt_token_ids"]
-        shared = {**shared, "prompt_token_ids": expanded[: len(expanded) - tokens.split.scored_from]}
-        length = len(shared["prompt_token_ids"])
-        longest = length + max(map(len, tokens.split.suffixes))
-        if longest > self._limit:
-            detail = f"{longest} tokens with the longest candidate; the model has positions for {self._limit}"
-            return Scored(prompt.sample, reason=Reason(ReasonKind.TOO_LONG, detail))
-        plan = plan_requests(tokens.split.suffixes, tokens.split.scored_from)
-        return _Ready(prompt, shared, plan, length + sum(map(len, tokens.split.suffixes)))
-
     # vLLM ------------------------------------------------------------------------------------------------------------
 
-    def _submit_sample(self, ready: _Ready) -> Scored | None:
+    def _submit_sample(self, ready: Ready) -> Scored | None:
         """All of a sample's requests, one after the other; Scored where vLLM refuses the sample."""
         for request in range(len(ready.plan.requests)):
             try:
@@ -301,7 +259,7 @@ class VllmEngine:
                 raise self._failed(error) from error
         return None
 
-    def _submit(self, ready: _Ready, request: int, *, read_cache: bool = True) -> None:
+    def _submit(self, ready: Ready, request: int, *, read_cache: bool = True) -> None:
         from vllm import PoolingParams
 
         from radar_fast.engines.vllm_plugin import TARGETS
@@ -326,7 +284,7 @@ class VllmEngine:
             raise
         self._counts.requests += 1
 
-    def _step(self, samples_left: dict[int, _Ready]) -> Iterator[Scored]:
+    def _step(self, samples_left: dict[int, Ready]) -> Iterator[Scored]:
         """One engine step; what it finished."""
         started = time.perf_counter()
         try:
@@ -334,7 +292,7 @@ class VllmEngine:
         except Exception as error:
             raise self._failed(error) from error
         taken = time.perf_counter() - started
-        self._counts.compute_seconds += taken
+        self._clock.add("compute", taken)
         self._unshared += taken
         done = []
         for output in outputs:
@@ -378,6 +336,13 @@ class VllmEngine:
         )
 
 
+def _room(waiting: Collection[Future[Ready | Scored]], flying: Iterable[Ready]) -> int:
+    """How many more samples may be read."""
+    there = [future.result() for future in waiting if future.done() and not future.exception()]
+    held = sum(ready.nbytes for ready in (*there, *flying) if isinstance(ready, Ready))
+    return AHEAD - len(waiting) if held < HELD_BYTES or not waiting else 0
+
+
 def _by_image(prompts: Iterable[Prompt]) -> Iterator[Prompt]:
     """Window by window, prompts of the same images next to each other, else in order."""
     stream = iter(prompts)
@@ -390,7 +355,7 @@ def _by_image(prompts: Iterable[Prompt]) -> Iterator[Prompt]:
             yield from group
 
 
-def _scored(ready: _Ready, seconds: float) -> Scored:
+def _scored(ready: Ready, seconds: float) -> Scored:
     cost: dict[str, Any] = {
         "tokens_computed": ready.tokens_computed,
         "tokens_minimal": ready.tokens_minimal,

@@ -4,14 +4,13 @@ vLLM 0.26 to 0.32. The engine uses ``EngineArgs``, ``LLMEngine`` (``add_request`
 cache resets), ``PoolingParams`` and the registry, which have kept their shape; what has moved is here.
 """
 
-import copy
 import importlib.metadata
 import importlib.util
 import multiprocessing.connection
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from radar_fast.errors import UsageError
@@ -19,11 +18,9 @@ from radar_fast.errors import UsageError
 __all__ = [
     "EXTRA",
     "EachItsOwn",
-    "Preprocessor",
     "check_version",
     "end_waiting_when_dead",
     "installed_version",
-    "serve_pixels_of",
     "set_environment",
     "without_sent_images",
 ]
@@ -76,77 +73,6 @@ def set_environment() -> None:
         ("VLLM_NO_USAGE_STATS", "1"),
     ):
         os.environ.setdefault(name, value)
-
-
-class Preprocessor:
-    """vLLM's multimodal processor for a model, a copy a thread, with the image processor of the transformers engine.
-
-    transformers resizes with torchvision where that is installed and with PIL otherwise; both engines use PIL, as the
-    published scripts do, so that they see the same pixels.
-    """
-
-    def __init__(self, engine: Any, image_processor: Any) -> None:
-        self._config = engine.vllm_config.model_config
-        self._tokenizer = engine.renderer.get_tokenizer()
-        self._image_processor = image_processor
-        self._mine = threading.local()
-        self._lock = threading.Lock()
-        self.runs = 0
-        """How often the processor has run."""
-
-    def __call__(self, prefix: Sequence[int], images: Sequence[Any], uuids: Sequence[str]) -> dict[str, Any]:
-        """Run the processor once, on a whole sample.
-
-        Args:
-            prefix: token ids, one image token an image.
-            images: PIL images, in reading order.
-            uuids: what tells one image from another in every cache of vLLM's; as many.
-
-        Returns:
-            vLLM's engine input: token ids with image tokens expanded, image tensors, hashes and places.
-
-        Raises:
-            ValueError: the processor refused an image.
-        """
-        processor = self._processor()
-        items = processor.info.parse_mm_data({"image": list(images)})
-        with self._lock:
-            self.runs += 1
-        made: dict[str, Any] = processor(list(prefix), items, {"image": list(uuids)})
-        return made
-
-    def _processor(self) -> Any:
-        if not hasattr(self._mine, "processor"):
-            from vllm.multimodal import MULTIMODAL_REGISTRY
-
-            with self._lock:  # vLLM's and transformers' caches fill up in here
-                processor = MULTIMODAL_REGISTRY.create_processor(self._config, tokenizer=copy.deepcopy(self._tokenizer))
-                _use_image_processor(processor.info, self._image_processor)
-            self._mine.processor = processor
-        return self._mine.processor
-
-
-def _use_image_processor(info: Any, image_processor: Any) -> None:
-    """Make one processor of vLLM's use this image processor, where it has one of the same kind."""
-    theirs = info.get_hf_processor()
-    if _kind(getattr(theirs, "image_processor", None)) != _kind(image_processor):
-        return  # vLLM's own preprocessing of a model, which transformers does not have
-    mine = copy.copy(theirs)  # vLLM caches it for the whole process, whatever the pixel bounds
-    mine.image_processor = image_processor
-    mine.tokenizer = info.get_tokenizer()
-    info.get_hf_processor = lambda *_, **__: mine
-
-
-def _kind(image_processor: Any) -> str:
-    return type(image_processor).__name__.removesuffix("Pil").removesuffix("Fast")
-
-
-def serve_pixels_of(renderer: Any, image_processor: Any) -> None:
-    """Make the processors that ``vllm serve`` renders prompts with use this image processor."""
-    for name in ("mm_processor", "_readonly_mm_processor"):
-        processor = getattr(renderer, name, None)
-        if processor is not None:
-            _use_image_processor(processor.info, image_processor)
 
 
 class EachItsOwn(list[Any]):

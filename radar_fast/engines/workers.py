@@ -36,18 +36,22 @@ import torch
 
 from radar_fast import errors
 from radar_fast.checkpoint import Checkpoint
-from radar_fast.config import PROTOCOLS
+from radar_fast.config import PROTOCOLS, WORKER_KINDS, check_choice
+from radar_fast.engines import EngineOptions
 from radar_fast.engines.encoding import Encoded, Encoder
 from radar_fast.engines.prepared import ImageReuse
-from radar_fast.errors import EngineError, RadarError, one_line
+from radar_fast.errors import EngineError, RadarError, UsageError, one_line
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.sample import Prompt, Reason
 from radar_fast.stages import StageClock
 
-__all__ = ["KEPT_BYTES", "Workers", "can_reopen", "serve"]
+__all__ = ["KEPT_BYTES", "Workers", "can_reopen", "choose_worker_kind", "serve"]
 
 KEPT_BYTES = 64 * 2**20
 """Shared memory that a worker keeps between prompts; what a larger prompt took is given back after it."""
+
+PROCESSES_PAY = {"workers": 2, "prompts": 1000}
+"""From how many workers and prompts on ``auto`` takes processes; docs/pipeline.md has the measurements."""
 
 _ALIGNED = 64
 _CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from radar_fast.engines.workers import serve; serve()"
@@ -63,6 +67,7 @@ class _Job:
     pixels: tuple[int, int] | None
     dtype: torch.dtype
     reuse: ImageReuse
+    raw_pixels: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,22 @@ def can_reopen(protocol: Protocol, checkpoint: Checkpoint) -> bool:
     return dict(again.settings) == dict(protocol.settings)
 
 
+def choose_worker_kind(options: EngineOptions, workers: int, protocol: Protocol, checkpoint: Checkpoint) -> str:
+    """``threads`` or ``processes``.
+
+    Raises:
+        UsageError: an unknown name, or processes for a protocol that they cannot make themselves.
+    """
+    kind = options.worker_kind
+    check_choice("worker-kind", kind, WORKER_KINDS)
+    if kind == "auto":
+        many = workers >= PROCESSES_PAY["workers"] and (options.expected or 0) >= PROCESSES_PAY["prompts"]
+        return "processes" if many and can_reopen(protocol, checkpoint) else "threads"
+    if kind == "processes" and not can_reopen(protocol, checkpoint):
+        raise UsageError(f"--worker-kind processes: protocol {protocol.name!r} is made by a program; take threads")
+    return kind
+
+
 class Workers:
     """Processes that encode prompts. Use it from as many threads as there are workers, and close it."""
 
@@ -125,9 +146,13 @@ class Workers:
         dtype: torch.dtype,
         reuse: ImageReuse,
         clock: StageClock,
+        *,
+        raw_pixels: bool = False,
     ) -> None:
         """Start ``count`` processes; they get ready while the caller goes on. ``protocol``: see :func:`can_reopen`."""
-        self._job = _Job(checkpoint.path, checkpoint.trust_remote_code, protocol.name, protocol.pixels, dtype, reuse)
+        self._job = _Job(
+            checkpoint.path, checkpoint.trust_remote_code, protocol.name, protocol.pixels, dtype, reuse, raw_pixels
+        )
         self._clock = clock
         self._closed = False
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -390,7 +415,7 @@ def _encoder(job: _Job, clock: StageClock) -> Encoder:
     checkpoint = Checkpoint.open(job.checkpoint, trust_remote_code=job.trust_remote_code)
     least, most = job.pixels or (None, None)
     protocol = open_protocol(job.protocol, checkpoint, min_pixels=least, max_pixels=most)
-    return Encoder(checkpoint, protocol, job.dtype, clock, job.reuse)
+    return Encoder(checkpoint, protocol, job.dtype, clock, job.reuse, raw_pixels=job.raw_pixels)
 
 
 def _shared(encoded: Encoded, memory: _Memory) -> _Answer:

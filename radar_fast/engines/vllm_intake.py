@@ -1,0 +1,205 @@
+"""What happens to a prompt before vLLM: read, tokenised, preprocessed, laid out as its input, cut into requests."""
+
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from radar_fast.checkpoint import Checkpoint
+from radar_fast.engines import EngineOptions
+from radar_fast.engines.encoding import Encoded, Encoder, Tokens, refused_images
+from radar_fast.engines.prepared import ImageReuse
+from radar_fast.engines.vllm_processor import Preprocessor, same_input, wants_raw_pixels
+from radar_fast.engines.vllm_requests import Plan, image_uuid, plan_requests
+from radar_fast.engines.workers import Workers, choose_worker_kind
+from radar_fast.errors import one_line
+from radar_fast.protocols import Protocol
+from radar_fast.sample import AnyImage, Prompt, Reason, ReasonKind, Scored
+from radar_fast.stages import StageClock
+
+__all__ = ["Intake", "Ready"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Ready:
+    """A sample that is ready to be submitted, and what has come back of it."""
+
+    prompt: Prompt
+    shared: dict[str, Any]
+    """vLLM's input for the shared prefix, images included."""
+    plan: Plan
+    tokens_minimal: int
+    nbytes: int
+    """Of its image tensors."""
+    scores: dict[int, list[list[float]]] = field(default_factory=dict)
+    """A request: [logit, log-probability] of each of its lookups."""
+    tokens_computed: int = 0
+
+
+class Intake:
+    """Makes prompts ready, in threads, and where that pays in processes behind them.
+
+    Images go the way of the transformers engine: decoded and preprocessed by the encoder, once for samples that share
+    them, from the store of preprocessed images where there is one; vLLM's processor then lays out what was made of
+    them. Where a model's processor does not take them so, which is found out with the first image by doing both, the
+    processor gets the images themselves.
+    """
+
+    def __init__(
+        self,
+        engine: Any,
+        checkpoint: Checkpoint,
+        protocol: Protocol,
+        dtype: torch.dtype,
+        options: EngineOptions,
+        clock: StageClock,
+    ) -> None:
+        self.workers = options.workers or min(8, len(os.sched_getaffinity(0)))
+        self.worker_kind = choose_worker_kind(options, self.workers, protocol, checkpoint)
+        reuse = ImageReuse(options.preprocess_cache, int(options.preprocess_cache_gb * 1e9))
+        raw = wants_raw_pixels(engine)
+        self._processes: Workers | None = None
+        if self.worker_kind == "processes":
+            self._processes = Workers(self.workers, checkpoint, protocol, dtype, reuse, clock, raw_pixels=raw)
+        self._encoder = Encoder(checkpoint, protocol, dtype, clock, reuse, raw_pixels=raw)
+        self._clock = clock
+        self._preprocess = Preprocessor(engine, self._encoder.image_processor)
+        self._limit = int(engine.vllm_config.model_config.max_model_len)
+        self._lays_out: bool | None = None
+        self._deciding = threading.Lock()
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="encode")
+
+    @property
+    def processor_runs(self) -> int:
+        """Samples that vLLM's processor has run for."""
+        return self._preprocess.runs
+
+    @property
+    def takes_prepared_images(self) -> bool | None:
+        """Whether vLLM's processor is handed what the encoder made of images; None before the first image."""
+        return self._lays_out
+
+    def count_anew(self) -> None:
+        """Forget the count."""
+        self._preprocess.runs = 0
+
+    def submit(self, prompt: Prompt) -> Future[Ready | Scored]:
+        """Have a thread make ``prompt`` ready; Scored where that cannot be."""
+        return self._pool.submit(self._prepare, prompt)
+
+    def close(self) -> None:
+        """Stop the threads and processes."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._processes is not None:
+            self._processes.close()
+        self._pool.shutdown(wait=True)
+
+    def _prepare(self, prompt: Prompt) -> Ready | Scored:
+        if not prompt.images:
+            tokens = self._tokens(prompt)
+            if isinstance(tokens, Reason):
+                return Scored(prompt.sample, reason=tokens)
+            return self._ready(prompt, tokens, {"type": "token", "prompt_token_ids": list(tokens.prefix)})
+        try:
+            if self._lays_out is None:
+                with self._deciding:
+                    if self._lays_out is None:
+                        return self._decide(prompt)
+            made = self._laid_out(prompt) if self._lays_out else self._processed(prompt)
+        except (ValueError, OSError) as error:
+            return Scored(prompt.sample, reason=refused_images(prompt, error))
+        if isinstance(made, Reason):
+            return Scored(prompt.sample, reason=made)
+        return self._ready(prompt, *made)
+
+    def _tokens(self, prompt: Prompt) -> Tokens | Reason:
+        with self._clock.measure("tokenise"):
+            return self._encoder.tokenise(prompt)
+
+    def _processed(self, prompt: Prompt) -> tuple[Tokens, dict[str, Any]] | Reason:
+        """vLLM's processor on the images themselves. Raises ValueError where it refuses one."""
+        with self._clock.measure("decode"):
+            images = self._encoder.read_images(prompt)
+        if isinstance(images, Reason):
+            return images
+        tokens = self._tokens(prompt)
+        if isinstance(tokens, Reason):
+            return tokens
+        with self._clock.measure("preprocess"):
+            return tokens, self._preprocess(tokens.prefix, images, list(map(image_uuid, images)))
+
+    def _laid_out(self, prompt: Prompt) -> tuple[Tokens, dict[str, Any]] | Reason:
+        """vLLM's processor on what the encoder made of the images."""
+        encoded = (self._processes or self._encoder).encode(prompt)
+        if isinstance(encoded, Reason):
+            return encoded
+        tokens = self._tokens(prompt)
+        if isinstance(tokens, Reason):
+            return tokens
+        with self._clock.measure("preprocess"):
+            shared = self._preprocess.lay_out(tokens.prefix, encoded.inputs, list(map(_uuid, prompt.images)))
+        if _same_prefix(shared, encoded):
+            return tokens, shared
+        log.warning("vLLM expands the images of %s otherwise than transformers", prompt.sample.key)
+        return self._processed(prompt)
+
+    def _decide(self, prompt: Prompt) -> Ready | Scored:
+        """The first prompt with images, both ways: whether the two come to the same. No decision where it is unfit."""
+        made = self._processed(prompt)
+        if isinstance(made, Reason):
+            return Scored(prompt.sample, reason=made)
+        tokens, shared = made
+        try:
+            encoded = self._encoder.encode(prompt)
+            if isinstance(encoded, Encoded):
+                again = self._preprocess.lay_out(
+                    tokens.prefix, encoded.inputs, list(map(_uuid, prompt.images)), counted=False
+                )
+                self._lays_out = same_input(shared, again) and _same_prefix(again, encoded)
+                if self._lays_out:
+                    shared = again  # it names its images as all others will be named
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            log.info("vLLM's processor takes no preprocessed images: %s", one_line(error))
+            self._lays_out = False
+        return self._ready(prompt, tokens, shared)
+
+    def _ready(self, prompt: Prompt, tokens: Tokens, shared: Mapping[str, Any]) -> Ready | Scored:
+        expanded = shared["prompt_token_ids"]
+        kept = list(expanded[: len(expanded) - tokens.split.scored_from])
+        longest = len(kept) + max(map(len, tokens.split.suffixes))
+        if longest > self._limit:
+            detail = f"{longest} tokens with the longest candidate; the model has positions for {self._limit}"
+            return Scored(prompt.sample, reason=Reason(ReasonKind.TOO_LONG, detail))
+        plan = plan_requests(tokens.split.suffixes, tokens.split.scored_from)
+        answers = sum(map(len, tokens.split.suffixes))
+        return Ready(prompt, {**shared, "prompt_token_ids": kept}, plan, len(kept) + answers, _nbytes(shared))
+
+
+def _uuid(image: AnyImage) -> str:
+    """What tells one image from another in vLLM's caches: the bytes it is encoded in. Raises OSError."""
+    digest = hashlib.blake2b(digest_size=16)
+    with image.open() as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _nbytes(shared: Mapping[str, Any]) -> int:
+    values = (
+        value for items in shared.get("mm_kwargs", {}).values() for item in items for value in item.get_data().values()
+    )
+    return sum(value.nbytes for value in values if isinstance(value, torch.Tensor))
+
+
+def _same_prefix(shared: Mapping[str, Any], encoded: Encoded) -> bool:
+    """Whether vLLM and transformers expand the prompt's images alike."""
+    ids: Sequence[int] = shared["prompt_token_ids"]
+    return list(ids[: len(ids) - encoded.scored_from]) == list(encoded.prefix)

@@ -1,0 +1,133 @@
+"""vLLM's multimodal processors with our image processor in them: both engines see the same pixels."""
+
+import copy
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from radar_fast.engines.prepared import ImageTap, stand_in
+
+__all__ = ["Preprocessor", "same_input", "serve_pixels_of", "wants_raw_pixels"]
+
+
+class Preprocessor:
+    """vLLM's multimodal processor for a model, a copy a thread, with the image processor of the transformers engine.
+
+    transformers resizes with torchvision where that is installed and with PIL otherwise; both engines use PIL, as the
+    published scripts do, so that they see the same pixels. Where images are preprocessed already, the processor gets
+    what was made of them and lays it out as vLLM wants it.
+    """
+
+    def __init__(self, engine: Any, image_processor: Any) -> None:
+        self._config = engine.vllm_config.model_config
+        self._tokenizer = engine.renderer.get_tokenizer()
+        self._image_processor = ImageTap(image_processor)
+        self._mine = threading.local()
+        self._lock = threading.Lock()
+        self.runs = 0
+        """Samples that the processor has run for."""
+
+    def __call__(self, prefix: Sequence[int], images: Sequence[Any], uuids: Sequence[str]) -> dict[str, Any]:
+        """Run the processor once, on a whole sample.
+
+        Args:
+            prefix: token ids, one image token an image.
+            images: PIL images, in reading order.
+            uuids: what tells one image from another in every cache of vLLM's; as many.
+
+        Returns:
+            vLLM's engine input: token ids with image tokens expanded, image tensors, hashes and places.
+
+        Raises:
+            ValueError: the processor refused an image.
+        """
+        with self._lock:
+            self.runs += 1
+        return self._run(prefix, images, uuids)
+
+    def lay_out(
+        self, prefix: Sequence[int], features: Mapping[str, torch.Tensor], uuids: Sequence[str], *, counted: bool = True
+    ) -> dict[str, Any]:
+        """The same of images that are preprocessed: ``features`` is what the image processor made of all of them.
+
+        Raises:
+            LookupError, TypeError, ValueError: this model's processor does not take them so.
+        """
+        if counted:
+            with self._lock:
+                self.runs += 1
+        with self._image_processor.giving(dict(features)):
+            return self._run(prefix, [stand_in() for _ in uuids], uuids)
+
+    def _run(self, prefix: Sequence[int], images: Sequence[Any], uuids: Sequence[str]) -> dict[str, Any]:
+        processor = self._processor()
+        items = processor.info.parse_mm_data({"image": list(images)})
+        made: dict[str, Any] = processor(list(prefix), items, {"image": list(uuids)})
+        return made
+
+    def _processor(self) -> Any:
+        if not hasattr(self._mine, "processor"):
+            from vllm.multimodal import MULTIMODAL_REGISTRY
+
+            with self._lock:  # vLLM's and transformers' caches fill up in here
+                processor = MULTIMODAL_REGISTRY.create_processor(self._config, tokenizer=copy.deepcopy(self._tokenizer))
+                _use_image_processor(processor.info, self._image_processor)
+            self._mine.processor = processor
+        return self._mine.processor
+
+
+def _use_image_processor(info: Any, image_processor: Any) -> None:
+    """Make one processor of vLLM's use this image processor, where it has one of the same kind."""
+    theirs = info.get_hf_processor()
+    inner = image_processor.inner if isinstance(image_processor, ImageTap) else image_processor
+    if _kind(getattr(theirs, "image_processor", None)) != _kind(inner):
+        return  # vLLM's own preprocessing of a model, which transformers does not have
+    mine = copy.copy(theirs)  # vLLM caches it for the whole process, whatever the pixel bounds
+    mine.image_processor = image_processor
+    mine.tokenizer = info.get_tokenizer()
+    info.get_hf_processor = lambda *_, **__: mine
+
+
+def _kind(image_processor: Any) -> str:
+    return type(image_processor).__name__.removesuffix("Pil").removesuffix("Fast")
+
+
+def serve_pixels_of(renderer: Any, image_processor: Any) -> None:
+    """Make the processors that ``vllm serve`` renders prompts with use this image processor."""
+    for name in ("mm_processor", "_readonly_mm_processor"):
+        processor = getattr(renderer, name, None)
+        if processor is not None:
+            _use_image_processor(processor.info, image_processor)
+
+
+def wants_raw_pixels(engine: Any) -> bool:
+    """Whether this vLLM takes pixels as bytes and normalises them on the device (0.32, where the model can)."""
+    multimodal = engine.vllm_config.model_config.multimodal_config
+    return bool(getattr(multimodal, "mm_device_do_normalize", False))
+
+
+def same_input(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two engine inputs have the same tokens and, to the bit, the same tensors."""
+    if one["prompt_token_ids"] != other["prompt_token_ids"] or set(one["mm_kwargs"]) != set(other["mm_kwargs"]):
+        return False
+    for modality, items in one["mm_kwargs"].items():
+        others = other["mm_kwargs"][modality]
+        if len(items) != len(others):
+            return False
+        for mine, theirs in zip(items, others, strict=True):
+            if not _same(mine.get_data(), theirs.get_data()):
+                return False
+    return True
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    if set(one) != set(other):
+        return False
+    return all(
+        torch.equal(value, other[name])
+        if isinstance(value, torch.Tensor) and isinstance(other[name], torch.Tensor)
+        else type(value) is type(other[name]) and not isinstance(value, torch.Tensor) and value == other[name]
+        for name, value in one.items()
+    )
