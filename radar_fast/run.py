@@ -179,6 +179,8 @@ def _score_rest(
         with _timed(clock, "first sample"):
             stream = engine.score(_prompts(benchmark.samples(), protocol, done, unfit))
             first = next(stream, None)
+        passed = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in clock.items() if stage != "scoring")
+        watch.say(f"until the first sample: {passed}")
         for scored in chain(() if first is None else (first,), stream):
             fresh = [record_of(result) for result in (*unfit, scored) if result.sample.key not in done]
             unfit.clear()

@@ -34,7 +34,8 @@ TEXT = {"type": "text", "text": "What is it?"}
 
 
 def image(url: object) -> dict[str, object]:
-    return image(url)
+    """A part of a question."""
+    return {"type": "image_url", "image_url": url}
 
 
 PIXEL = base64.b64encode(b"\x89PNG").decode()

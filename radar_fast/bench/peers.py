@@ -2,6 +2,7 @@
 with this checkpoint's own processor, so that both sides see the same pixels and tokens.
 """
 
+import copy
 import gc
 import json
 from collections.abc import Mapping, Sequence
@@ -36,8 +37,9 @@ class Published:
         self._device = torch.device(setup.device)
         self._protocol: Protocol = setup.open_protocol(checkpoint)
         dtype = getattr(torch, setup.dtype)
-        self._encoder = Encoder(checkpoint, self._protocol, dtype)  # puts the pixel bounds into the processor
-        self._processor = checkpoint.processor
+        self._encoder = Encoder(checkpoint, self._protocol, dtype)
+        self._processor = copy.copy(checkpoint.processor)
+        self._processor.image_processor = self._encoder.image_processor  # within the pixel bounds
         self._model = load_model(checkpoint, dtype, self._device)
         self._clock = StageClock()
         self._timer = DeviceTimer(self._clock, self._device)
