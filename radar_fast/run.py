@@ -120,10 +120,12 @@ def _open_benchmark(config: RunConfig, watch: Watch) -> _Benchmark:
 def _score_checkpoint(config: RunConfig, benchmark: _Benchmark, live: LiveEngine, watch: Watch) -> dict[str, Any]:
     folder, found = ResultFolder(config.out), benchmark.found
     clock = {"survey": benchmark.seconds}
-    checkpoint = None
-    if config.model is not None:
-        checkpoint = Checkpoint.open(config.model, trust_remote_code=config.trust_remote_code)
-    protocol = open_protocol(config.protocol, checkpoint, min_pixels=config.min_pixels, max_pixels=config.max_pixels)
+    with _timed(clock, "libraries"):  # torch and transformers are imported in here, and a tokenizer read
+        checkpoint = None
+        if config.model is not None:
+            checkpoint = Checkpoint.open(config.model, trust_remote_code=config.trust_remote_code)
+        least, most = config.min_pixels, config.max_pixels
+        protocol = open_protocol(config.protocol, checkpoint, min_pixels=least, max_pixels=most)
     options = EngineOptions(
         device=config.device,
         dtype=config.dtype,
@@ -135,7 +137,8 @@ def _score_checkpoint(config: RunConfig, benchmark: _Benchmark, live: LiveEngine
         preprocess_cache_gb=config.preprocess_cache_gb,
         arguments=config.engine_args,
     )
-    chosen, why = choose_engine(config.engine, options)
+    with _timed(clock, "libraries"):
+        chosen, why = choose_engine(config.engine, options)
     if why:
         watch.say(f"engine {config.engine}: {chosen}, because {why}")
     with _timed(clock, "fingerprint"):
