@@ -73,7 +73,7 @@ def run(engine: str, models: list[Path], data: Path, out: Path, options: list[st
     seconds = time.time() - started
     rows = []
     for model in models:
-        folder = out / model.name
+        folder = out / model.name if len(models) > 1 else out
         engine_block = json.loads((folder / "summary.json").read_text())["engine"]
         ended = (folder / "run.json").stat().st_mtime  # amended when the last sample is written
         rows.append({"model": model.name, **stages(engine_block), **flatness(memory.readings, ended, engine_block)})
