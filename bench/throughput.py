@@ -77,7 +77,9 @@ def run(engine: str, models: list[Path], data: Path, out: Path, options: list[st
         engine_block = json.loads((folder / "summary.json").read_text())["engine"]
         ended = (folder / "run.json").stat().st_mtime  # amended when the last sample is written
         rows.append({"model": model.name, **stages(engine_block), **flatness(memory.readings, ended, engine_block)})
-    return {"engine": engine, "command": " ".join(command), "seconds": seconds, "checkpoints": rows}
+    named = [word for model in models for word in ("--model", model.name)]
+    shown = " ".join(["radar-fast", "score", "--engine", engine, *named, *options])
+    return {"engine": engine, "command": shown, "seconds": seconds, "checkpoints": rows}
 
 
 def stages(block: dict[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ FAMILIES: tuple[Family, ...] = (
         ("LlavaLlamaForCausalLM",),
         "llava",
         "LLaVA's prompt, without its system message",
-        ("transformers",),
+        _BOTH,
         "tower, projector and Llama called in turn",
         "radar-fast compose --llm DIR --vision DIR --out DIR",
     ),

@@ -46,8 +46,9 @@ def test_composed_projector_equals_its_parts(tmp_path: Path) -> None:
         assert_equal(found[case.sample.key], *loop(case.plain + "\n", case.images, list(case.sample.candidates)))
 
 
-def test_composed_original_equals_its_parts(tmp_path: Path) -> None:
-    loop, turn = compose_original(tmp_path, "mistral")
+@pytest.mark.parametrize("kind", ["mistral", "llama"])
+def test_composed_original_equals_its_parts(tmp_path: Path, kind: str) -> None:
+    loop, turn = compose_original(tmp_path, kind)
     engine, protocol = opened("vllm", tmp_path / "model")
     wanted = cases(tmp_path / "images")
     found = scored_by(engine, protocol, [case.sample for case in wanted])
