@@ -96,15 +96,15 @@ def stages(block: dict[str, Any]) -> dict[str, Any]:
 
 
 def flatness(readings: list[tuple[float, int]], ended: float, block: dict[str, Any]) -> dict[str, Any]:
-    """Peak resident MiB of the second and of the last tenth of scoring, by time."""
-    started = ended - block["scoring_seconds"]
-    tenth = block["scoring_seconds"] / 10
+    """Peak resident MiB of every tenth of scoring, by time, and how much the last is above the second."""
+    started, tenth = ended - block["scoring_seconds"], block["scoring_seconds"] / 10
     peaks = []
-    for begin, end in ((started + tenth, started + 2 * tenth), (ended - tenth, ended)):
-        inside = [size for at, size in readings if begin <= at <= end]
+    for number in range(10):
+        inside = [size for at, size in readings if number * tenth <= at - started <= (number + 1) * tenth]
         peaks.append(max(inside, default=0) / 2**20)
-    second, last = peaks
-    return {"second_tenth_mib": second, "last_tenth_mib": last, "growth": last / second - 1 if second else None}
+    second, last = peaks[1], peaks[-1]
+    growth = last / second - 1 if second else 0.0
+    return {"tenths_mib": peaks, "second_tenth_mib": second, "last_tenth_mib": last, "growth": growth}
 
 
 def main() -> None:
@@ -151,6 +151,8 @@ def main() -> None:
             ("growth", ".1%"),
         ):
             print(f"{key:<22}" + "".join(f"{row[key]:>12{shape}}" for row in each["checkpoints"]))
+        for row in each["checkpoints"]:
+            print(f"MiB by tenth, {row['model']}: {', '.join(f'{peak:.0f}' for peak in row['tenths_mib'])}")
     print(json.dumps({"bench": "throughput", "cores": os.cpu_count(), "runs": found}))
 
 
