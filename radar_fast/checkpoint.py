@@ -142,6 +142,20 @@ class Checkpoint:
         mine, theirs = ({k: v for k, v in each.config.items() if k not in silent} for each in (self, other))
         return [*found, "config.json"] if mine != theirs else found
 
+    def successor(self, path: Path) -> "Checkpoint":
+        """The checkpoint at ``path``, if it can take this one's place in a live engine.
+
+        Raises:
+            ModelError: there is none, or it differs in more than its weights.
+        """
+        checkpoint = Checkpoint.open(path, trust_remote_code=self.trust_remote_code)
+        if differing := self.differing_files(checkpoint):
+            raise ModelError(
+                f"{path}: its {', '.join(differing)} is not that of {self.path}; only checkpoints that "
+                "differ in their weights alone can follow one another in one engine"
+            )
+        return checkpoint
+
     @cached_property
     def processor(self) -> Any:
         """The checkpoint's own transformers processor, with PIL resizing and without its video part.

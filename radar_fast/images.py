@@ -4,6 +4,7 @@ An image is decoded as the published scripts do it, ``Image.open(path).convert("
 only. Benchmarks hold what people uploaded, so nothing that a file contains may stop a run or fill the memory.
 """
 
+import hashlib
 import struct
 import threading
 import warnings
@@ -13,7 +14,7 @@ from PIL import Image
 
 from radar_fast.sample import AnyImage, Reason, ReasonKind
 
-__all__ = ["MAX_ENCODED", "MAX_PIXELS", "read_image"]
+__all__ = ["MAX_ENCODED", "MAX_PIXELS", "content_digest", "read_image"]
 
 MAX_PIXELS = 178_956_970
 """Larger images are refused before they are decoded. Pillow itself refuses there, and so do the published scripts."""
@@ -28,6 +29,15 @@ _FORMATS = tuple(
     name for name in ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF") if name in Image.OPEN
 )
 _QUIET = threading.Lock()
+
+
+def content_digest(image: AnyImage) -> str:
+    """SHA-256, in hexadecimal, of the bytes that an image is encoded in. Raises OSError, and ValueError for a path."""
+    digest = hashlib.sha256()
+    with image.open() as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_image(image: AnyImage) -> Image.Image | Reason:

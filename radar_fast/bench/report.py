@@ -21,6 +21,7 @@ from radar_fast.bench.process import Round
 from radar_fast.bench.roofline import Work
 from radar_fast.errors import ResultsError, UsageError
 from radar_fast.results import library_versions
+from radar_fast.stages import STAGES
 from radar_fast.tables import new_table
 
 __all__ = ["PARITY", "STAGE_ORDER", "Entry", "check_plot", "report_of", "tables_of", "write_plot"]
@@ -29,19 +30,7 @@ PARITY = {"float32": 1e-3, "float16": 0.25, "bfloat16": 0.5}
 """How far a contender's logits may be from the first's, in standard deviations of the first's: well above rounding,
 well below what another image, prompt or mask gives."""
 
-STAGE_ORDER = (
-    "startup",
-    "read",
-    "decode",
-    "preprocess",
-    "tokenise",
-    "wait",
-    "compute",
-    "vision",
-    "language",
-    "head",
-    "write",
-)
+STAGE_ORDER = (STAGES[0], "read", *STAGES[1:], "write")
 """In which stages are shown; others come after."""
 
 

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from radar_fast.errors import UsageError
+from radar_fast.images import content_digest
 from radar_fast.sample import AnyImage
 
 __all__ = ["PreparedStore", "settings_digest"]
@@ -78,11 +79,7 @@ class PreparedStore:
         digest = hashlib.sha256(self._settings.encode())
         for image in images:
             try:
-                with image.open() as file:
-                    one = hashlib.sha256()
-                    while block := file.read(2**20):
-                        one.update(block)
-                digest.update(one.digest())
+                digest.update(bytes.fromhex(content_digest(image)))
             except (OSError, ValueError):
                 return None
         return digest.hexdigest()

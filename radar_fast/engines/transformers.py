@@ -25,7 +25,7 @@ from radar_fast.engines.packing import Batch, Flat, batch, flat, packed_length, 
 from radar_fast.engines.prepared import ImageReuse
 from radar_fast.engines.timing import DeviceTimer
 from radar_fast.engines.workers import Workers, choose_worker_kind
-from radar_fast.errors import EngineError, ModelError, one_line
+from radar_fast.errors import EngineError, one_line
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
 from radar_fast.stages import StageClock
@@ -147,12 +147,7 @@ class TransformersEngine:
         """
         if self._scoring:
             raise EngineError("load_weights: samples are still being scored; use up what score() yields first")
-        checkpoint = Checkpoint.open(path, trust_remote_code=self._checkpoint.trust_remote_code)
-        if differing := self._checkpoint.differing_files(checkpoint):
-            raise ModelError(
-                f"{path}: its {', '.join(differing)} is not that of {self._checkpoint.path}; only checkpoints that "
-                "differ in their weights alone can follow one another in one engine"
-            )
+        checkpoint = self._checkpoint.successor(path)
         self._clock.take()
         with self._clock.measure("startup"):
             self._drop_model()  # first: there may be no room for both

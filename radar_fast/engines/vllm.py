@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import logging
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
@@ -30,8 +29,6 @@ from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
 from radar_fast.stages import StageClock
 
 __all__ = ["IN_FLIGHT", "VllmEngine"]
-
-log = logging.getLogger(__name__)
 
 IN_FLIGHT = 64
 """Samples that vLLM holds at a time: enough for a step of any budget, few enough that their images fit the memory."""
@@ -138,12 +135,7 @@ class VllmEngine:
         if self._scoring:
             raise EngineError("load_weights: samples are still being scored; use up what score() yields first")
         started = time.perf_counter()
-        checkpoint = Checkpoint.open(path, trust_remote_code=self._checkpoint.trust_remote_code)
-        if differing := self._checkpoint.differing_files(checkpoint):
-            raise ModelError(
-                f"{path}: its {', '.join(differing)} is not that of {self._checkpoint.path}; only checkpoints that "
-                "differ in their weights alone can follow one another in one engine"
-            )
+        checkpoint = self._checkpoint.successor(path)
         try:
             self._engine.collective_rpc("radar_load_weights", args=(str(checkpoint.path),))
             self.drop_caches()

@@ -19,6 +19,7 @@ from vllm.model_executor.layers.linear import UnquantizedLinearMethod
 from vllm.model_executor.layers.logits_processor import LogitsProcessor
 from vllm.model_executor.layers.vocab_parallel_embedding import UnquantizedEmbeddingMethod, VocabParallelEmbedding
 
+from radar_fast.engines.head import CHUNK_BYTES
 from radar_fast.kernels.linear_log_softmax_gather import linear_log_softmax_gather, linear_log_softmax_partials
 from radar_fast.kernels.log_softmax_gather import log_softmax_gather
 from radar_fast.kernels.reference import Partials, merge_shards
@@ -26,9 +27,6 @@ from radar_fast.kernels.reference import Partials, merge_shards
 __all__ = ["AnswerHead", "PlainHead", "watch_head"]
 
 log = logging.getLogger(__name__)
-
-CHUNK_BYTES = 256 * 2**20
-"""Most memory for fp32 logits at a time, of a head that can only be asked for them."""
 
 ROWS_AT_ONCE = 64
 """Rows of the first call of such a head, before the vocabulary's size is known; also the least."""

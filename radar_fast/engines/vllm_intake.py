@@ -1,6 +1,5 @@
 """What happens to a prompt before vLLM: read, tokenised, preprocessed, laid out as its input, cut into requests."""
 
-import hashlib
 import logging
 import os
 import threading
@@ -19,8 +18,9 @@ from radar_fast.engines.vllm_processor import Preprocessor, same_input, wants_ra
 from radar_fast.engines.vllm_requests import Plan, image_uuid, plan_requests
 from radar_fast.engines.workers import Workers, choose_worker_kind
 from radar_fast.errors import one_line
+from radar_fast.images import content_digest
 from radar_fast.protocols import Protocol
-from radar_fast.sample import AnyImage, Prompt, Reason, ReasonKind, Scored
+from radar_fast.sample import Prompt, Reason, ReasonKind, Scored
 from radar_fast.stages import StageClock
 
 __all__ = ["Intake", "Ready"]
@@ -145,7 +145,7 @@ class Intake:
         if isinstance(tokens, Reason):
             return tokens
         with self._clock.measure("preprocess"):
-            shared = self._preprocess.lay_out(tokens.prefix, encoded.inputs, list(map(_uuid, prompt.images)))
+            shared = self._preprocess.lay_out(tokens.prefix, encoded.inputs, list(map(content_digest, prompt.images)))
         if _same_prefix(shared, encoded):
             return tokens, shared
         log.warning("vLLM expands the images of %s otherwise than transformers", prompt.sample.key)
@@ -161,7 +161,7 @@ class Intake:
             encoded = self._encoder.encode(prompt)
             if isinstance(encoded, Encoded):
                 again = self._preprocess.lay_out(
-                    tokens.prefix, encoded.inputs, list(map(_uuid, prompt.images)), counted=False
+                    tokens.prefix, encoded.inputs, list(map(content_digest, prompt.images)), counted=False
                 )
                 self._lays_out = same_input(shared, again) and _same_prefix(again, encoded)
                 if self._lays_out:
@@ -181,15 +181,6 @@ class Intake:
         plan = plan_requests(tokens.split.suffixes, tokens.split.scored_from)
         answers = sum(map(len, tokens.split.suffixes))
         return Ready(prompt, {**shared, "prompt_token_ids": kept}, plan, len(kept) + answers, _nbytes(shared))
-
-
-def _uuid(image: AnyImage) -> str:
-    """What tells one image from another in vLLM's caches: the bytes it is encoded in. Raises OSError."""
-    digest = hashlib.blake2b(digest_size=16)
-    with image.open() as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _nbytes(shared: Mapping[str, Any]) -> int:

@@ -154,11 +154,10 @@ class CandidateProcessor(IOProcessor):  # type: ignore[misc] # vLLM is untyped h
         asked = self._protocol.prompt(sample)
         images = self._encoder.read_images(asked)
         tokens = self._encoder.tokenise(asked)
-        for failed in (images, tokens):
-            if isinstance(failed, Reason):
-                raise ValueError(str(failed))
-        assert not isinstance(images, Reason)
-        assert not isinstance(tokens, Reason)
+        if isinstance(images, Reason):
+            raise ValueError(str(images))
+        if isinstance(tokens, Reason):
+            raise ValueError(str(tokens))
         plan = plan_requests(tokens.split.suffixes, tokens.split.scored_from)
         shared: dict[str, Any] = {"cache_salt": uuid.uuid4().hex}
         if images:
