@@ -1,5 +1,6 @@
 """Work done ahead of whoever consumes it, bounded in number and in bytes, and in order."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,23 +36,56 @@ def map_ahead(
             and one item is always in work, however large.
     """
     waiting: deque[Future[Result]] = deque()
-    largest = 0
+    there = _There()
+
+    def work(item: Item) -> Result:
+        result = function(item)
+        if size is not None:
+            there.add(size(result))
+        return result
+
+    def take() -> Result:
+        result = waiting.popleft().result()
+        if size is not None:
+            there.remove(size(result))
+        return result
 
     def full() -> bool:
-        nonlocal largest
         if size is None or len(waiting) < 2:
             return len(waiting) >= ahead
-        there = [size(future.result()) for future in waiting if future.done() and not future.exception()]
-        largest = max(largest, *there, 0)
-        return len(waiting) >= ahead or sum(there) + (len(waiting) - len(there)) * largest >= most
+        return len(waiting) >= ahead or there.expected_bytes(len(waiting)) >= most
 
     try:
         for item in items:
-            waiting.append(pool.submit(function, item))
+            waiting.append(pool.submit(work, item))
             while waiting and full():
-                yield waiting.popleft().result()
+                yield take()
         while waiting:
-            yield waiting.popleft().result()
+            yield take()
     finally:
         for future in waiting:
             future.cancel()
+
+
+class _There:
+    """Results that are there and were not taken yet. Kept count of as they come and go: asking costs nothing."""
+
+    def __init__(self) -> None:
+        self._count = self._bytes = self._largest = 0
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> None:
+        with self._lock:
+            self._count += 1
+            self._bytes += size
+            self._largest = max(self._largest, size)
+
+    def remove(self, size: int) -> None:
+        with self._lock:
+            self._count -= 1
+            self._bytes -= size
+
+    def expected_bytes(self, waiting: int) -> int:
+        """Of ``waiting`` results, when those that are not there yet are as large as the largest that ever was."""
+        with self._lock:
+            return self._bytes + (waiting - self._count) * self._largest
