@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from radar_fast.checkpoint import Checkpoint
+from radar_fast.engines.cuts import TextCuts
 from radar_fast.engines.prepared import ImageReuse, ImageTap, PreparedImages, stand_in
 from radar_fast.engines.store import PreparedStore, settings_digest
 from radar_fast.errors import ModelError, UsageError, one_line
@@ -147,6 +148,7 @@ class Encoder:
         # The first call settles the tokenizer's padding and truncation; later calls only read them, so that threads
         # may share it.
         self._ids(["warm-up"], add_special_tokens=True)
+        self._cuts = TextCuts(self._tokenizer)
         self._tap = ImageTap(self._processor.image_processor)
         self._prepared: PreparedImages | None = None
         self._reuse_is_checked = False
@@ -275,7 +277,7 @@ class Encoder:
             pieces = [(part, False) if isinstance(part, str) else (part.text, True) for part in prompt.parts]
             prefix, *joint = (self._faithful_ids([*pieces, (ending, False)], add_special) for ending in ["", *endings])
         else:
-            prefix, *joint = self._ids([text, *(text + ending for ending in endings)], add_special)
+            prefix, *joint = self._ids_of_endings(text, ["", *endings], add_special)
         if prefix.count(self._image_id) != len(prompt.images):
             return Reason(
                 ReasonKind.IMAGE_TAG_MISMATCH,
@@ -290,6 +292,14 @@ class Encoder:
     def _ids(self, texts: list[str], add_special_tokens: bool) -> list[list[int]]:
         ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=add_special_tokens)["input_ids"]
         return ids
+
+    def _ids_of_endings(self, text: str, endings: list[str], add_special: bool) -> list[list[int]]:
+        """The ids of ``text`` with each of the endings, as one string each; a shared part once if it can be."""
+        at = self._cuts.find(text)
+        if at is None:
+            return self._ids([text + ending for ending in endings], add_special)
+        [head] = self._ids([text[:at]], add_special)
+        return [head + tail for tail in self._ids([text[at:] + ending for ending in endings], False)]
 
     def _process(
         self, text: str, images: list[Any], add_special: bool
