@@ -120,24 +120,15 @@ def _open_benchmark(config: RunConfig, watch: Watch) -> _Benchmark:
 def _score_checkpoint(config: RunConfig, benchmark: _Benchmark, live: LiveEngine, watch: Watch) -> dict[str, Any]:
     folder, found = ResultFolder(config.out), benchmark.found
     clock = {"survey": benchmark.seconds}
+    options = _engine_options(config)
+    if not folder.samples.exists():  # else there may be little left to score, or nothing
+        live.get_ready(config.engine, replace(options, expected=found.samples))
     with _timed(clock, "libraries"):  # torch and transformers are imported in here, and a tokenizer read
         checkpoint = None
         if config.model is not None:
             checkpoint = Checkpoint.open(config.model, trust_remote_code=config.trust_remote_code)
         least, most = config.min_pixels, config.max_pixels
         protocol = open_protocol(config.protocol, checkpoint, min_pixels=least, max_pixels=most)
-    options = EngineOptions(
-        device=config.device,
-        dtype=config.dtype,
-        batch_tokens=config.batch_tokens,
-        workers=config.workers,
-        worker_kind=config.worker_kind,
-        attention=config.attention,
-        preprocess_cache=config.preprocess_cache,
-        preprocess_cache_gb=config.preprocess_cache_gb,
-        arguments=config.engine_args,
-    )
-    with _timed(clock, "libraries"):
         chosen, why = choose_engine(config.engine, options)
     if why:
         watch.say(f"engine {config.engine}: {chosen}, because {why}")
@@ -170,6 +161,20 @@ def _score_checkpoint(config: RunConfig, benchmark: _Benchmark, live: LiveEngine
                 _score_rest(engine, protocol, benchmark, journal, watch, clock)
             folder.amend(engine={"name": engine.name, **engine.describe(), **_seconds(clock)})
     return summarize(config.out, official_out=config.official_out)
+
+
+def _engine_options(config: RunConfig) -> EngineOptions:
+    return EngineOptions(
+        device=config.device,
+        dtype=config.dtype,
+        batch_tokens=config.batch_tokens,
+        workers=config.workers,
+        worker_kind=config.worker_kind,
+        attention=config.attention,
+        preprocess_cache=config.preprocess_cache,
+        preprocess_cache_gb=config.preprocess_cache_gb,
+        arguments=config.engine_args,
+    )
 
 
 def _score_rest(

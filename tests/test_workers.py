@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from PIL import Image
 from processes import uncovered
 
 from radar_fast.checkpoint import Checkpoint
-from radar_fast.engines import EngineOptions, choose_engine, open_engine, workers
+from radar_fast.engines import EngineOptions, choose_engine, nursery, open_engine, shared_memory
 from radar_fast.engines.encoding import Encoded, Encoder
+from radar_fast.engines.nursery import Nursery
 from radar_fast.engines.prepared import ImageReuse
 from radar_fast.engines.workers import Workers, can_reopen
 from radar_fast.errors import EngineError, UsageError
@@ -108,9 +110,9 @@ def test_half_precision_and_samples_larger_than_what_is_kept(
             shared = os.fstat(worker._memory.descriptor).st_size
             assert isinstance(found, Encoded)
             if prompt is large:
-                assert found.inputs["pixel_values"].nbytes > workers.KEPT_BYTES
-                assert shared > workers.KEPT_BYTES
-        assert shared <= workers.KEPT_BYTES
+                assert found.inputs["pixel_values"].nbytes > shared_memory.KEPT_BYTES
+                assert shared > shared_memory.KEPT_BYTES
+        assert shared <= shared_memory.KEPT_BYTES
 
 
 def test_scores_are_those_of_threads_to_the_last_bit(qwen2vl: Path, puzzlevqa: Path) -> None:
@@ -163,10 +165,10 @@ def test_a_worker_that_is_killed_is_replaced_and_its_prompt_encoded_again(
 def with_encoder(monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     """Have workers encode by an expression instead, without loading anything."""
     replaced = (
-        "import os, signal, types, radar_fast.engines.workers as w; "
+        "import os, signal, types, radar_fast.engines.worker as w; "
         f"w._encoder = lambda *_: types.SimpleNamespace(encode=lambda _: {body}); serve()"
     )
-    monkeypatch.setattr(workers, "_CODE", workers._CODE.replace("serve()", replaced))
+    monkeypatch.setattr(nursery, "_CODE", nursery._CODE.replace("serve()", replaced))
 
 
 def test_a_prompt_that_kills_every_worker_is_a_clear_error(
@@ -208,6 +210,58 @@ def test_a_workers_imports(crew: Workers) -> None:
     assert "torch" in maps
     assert "vllm" not in maps
     assert "CUDA_VISIBLE_DEVICES=\0" in Path(f"/proc/{pid}/environ").read_text()
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_workers_are_forked_from_one_process_that_has_one_thread(checkpoint: Checkpoint, protocol: Protocol) -> None:
+    """And that may have been started before; it outlives its first workers, and can lose any."""
+    with Nursery() as early:
+        with Workers(2, checkpoint, protocol, torch.float32, ImageReuse(), StageClock(), nursery=early) as crew:
+            first = crew.pids
+            [source] = {parent(pid) for pid in first}
+            assert source == early._process.pid
+            assert len(list(Path(f"/proc/{source}/task").iterdir())) == 1
+            assert parent(source) == os.getpid()
+        assert gone(first)
+        assert not gone([source], 0.05)
+        with Workers(1, checkpoint, protocol, torch.bfloat16, ImageReuse(), StageClock(), nursery=early) as crew:
+            encoded = crew.encode(protocol.prompt(Sample("1", "t", "d", "a", ("no picture",), ("red", "blue"), 0)))
+            assert isinstance(encoded, Encoded)
+            assert parent(crew.pids[0]) == source
+    assert gone([source])
+
+
+def test_a_killed_source_of_workers_is_replaced_with_the_next_worker(
+    checkpoint: Checkpoint, protocol: Protocol, tmp_path: Path
+) -> None:
+    prompt = prompts(tmp_path, protocol)[0]
+    expected = Encoder(checkpoint, protocol, torch.float32).encode(prompt)
+    with start(checkpoint, protocol) as crew:
+        [worker] = crew.pids
+        source = parent(worker)
+        os.kill(source, signal.SIGKILL)
+        assert_same(crew.encode(prompt), expected)
+        assert crew.pids == [worker], "it goes on without where it came from"
+        os.kill(worker, signal.SIGKILL)
+        assert_same(crew.encode(prompt), expected)
+        assert parent(crew.pids[0]) not in (source, os.getpid())
+
+
+def test_a_crew_may_be_closed_before_it_is_there(checkpoint: Checkpoint, protocol: Protocol) -> None:
+    crew = start(checkpoint, protocol, count=2)
+    assert crew._own is not None
+    source = crew._own._process.pid
+    prompt = protocol.prompt(Sample("1", "t", "d", "a", ("no picture",), ("red", "blue"), 0))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(crew.encode, prompt)
+        time.sleep(0.1)
+        crew.close()
+        with pytest.raises(EngineError, match="was closed"):
+            waiting.result(10)
+    assert gone([source], 1)
 
 
 PARENT = """
@@ -293,7 +347,8 @@ def test_a_prompt_without_a_picture_reason(crew: Workers, protocol: Protocol, tm
 
 
 def test_what_auto_takes(checkpoint: Checkpoint, protocol: Protocol) -> None:
-    from radar_fast.engines.workers import PROCESSES_PAY, choose_worker_kind
+    from radar_fast.engines import PROCESSES_PAY
+    from radar_fast.engines.workers import choose_worker_kind
 
     many, few = PROCESSES_PAY["prompts"], PROCESSES_PAY["prompts"] - 1
     for expected, count, kind in (
@@ -302,9 +357,9 @@ def test_what_auto_takes(checkpoint: Checkpoint, protocol: Protocol) -> None:
         (None, 8, "threads"),
         (many, 1, "threads"),
     ):
-        assert choose_worker_kind(EngineOptions(expected=expected), count, protocol, checkpoint) == kind
+        assert choose_worker_kind(EngineOptions(expected=expected, workers=count), protocol, checkpoint) == kind
     mine = Protocol("mine", protocol.prompt, protocol.image)
-    assert choose_worker_kind(EngineOptions(expected=many), 8, mine, checkpoint) == "threads"
+    assert choose_worker_kind(EngineOptions(expected=many, workers=8), mine, checkpoint) == "threads"
 
 
 def test_another_engine_refuses_what_it_would_not_heed() -> None:

@@ -3,18 +3,23 @@
 Engines are imported when they are opened, so that reading and counting need neither torch nor vLLM.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol as Interface
 
 from radar_fast.checkpoint import Checkpoint
-from radar_fast.config import ENGINES, check_choice
+from radar_fast.config import ENGINES, WORKER_KINDS, check_choice
+from radar_fast.engines.nursery import Nursery
 from radar_fast.errors import UsageError
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Scored
 
 __all__ = ["WINDOW", "Engine", "EngineOptions", "choose_engine", "engine_identity", "open_engine"]
+
+PROCESSES_PAY = {"workers": 2, "prompts": 1000}
+"""From how many workers and prompts on ``auto`` takes processes; docs/pipeline.md has the measurements."""
 
 WINDOW = 64
 """Prompts that are scheduled together. An engine may reorder and batch freely within the WINDOW prompts that start at
@@ -81,6 +86,26 @@ class EngineOptions:
     arguments: Mapping[str, str] = field(default_factory=dict)
     """vLLM's own engine arguments, by name, as text; for the vLLM engine only. They may change a score, as a
     quantisation does, and are part of its identity, but for those that only place and schedule."""
+    nursery: Nursery | None = field(default=None, compare=False)
+    """What worker processes are to be forked from, where it has been started already; the engine does not close it."""
+
+    @property
+    def worker_count(self) -> int:
+        """``workers``, or what None stands for on this machine."""
+        return self.workers or min(8, len(os.sched_getaffinity(0)))
+
+    @property
+    def prefers_processes(self) -> bool:
+        """Whether workers are to be processes, if the protocol can be made in them.
+
+        Raises:
+            UsageError: an unknown kind.
+        """
+        check_choice("worker-kind", self.worker_kind, WORKER_KINDS)
+        if self.worker_kind == "auto":
+            enough = (self.expected or 0) >= PROCESSES_PAY["prompts"]
+            return enough and self.worker_count >= PROCESSES_PAY["workers"]
+        return self.worker_kind == "processes"
 
 
 _PLACING = frozenset(

@@ -6,6 +6,7 @@ from typing import Self
 
 from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import Engine, EngineOptions, open_engine
+from radar_fast.engines.nursery import Nursery
 from radar_fast.protocols import Protocol
 
 __all__ = ["LiveEngine"]
@@ -18,6 +19,12 @@ class LiveEngine:
         self._engine: Engine | None = None
         self._checkpoint: Checkpoint | None = None
         self._made_for: object = None
+        self._nursery: Nursery | None = None
+
+    def get_ready(self, name: str, options: EngineOptions) -> None:
+        """Start what takes long and needs no checkpoint, while the caller imports what needs one."""
+        if name != "fake" and self._engine is None and self._nursery is None and options.prefers_processes:
+            self._nursery = Nursery()
 
     def open(self, name: str, checkpoint: Checkpoint | None, protocol: Protocol, options: EngineOptions) -> Engine:
         """The engine with this checkpoint in it: the one that is open, if it can take it, else a new one.
@@ -32,8 +39,8 @@ class LiveEngine:
             if self._fits(checkpoint, made_for) and self._engine is not None and checkpoint is not None:
                 self._engine.load_weights(checkpoint.path)
             else:
-                self.close()
-                self._engine = open_engine(name, checkpoint, protocol, options)
+                self._close_engine()
+                self._engine = open_engine(name, checkpoint, protocol, replace(options, nursery=self._nursery))
         except BaseException:
             self.close()
             raise
@@ -41,7 +48,13 @@ class LiveEngine:
         return self._engine
 
     def close(self) -> None:
-        """Close the engine, if one is open. Calling it twice is fine."""
+        """Close the engine, if one is open, and what was made ready for one. Calling it twice is fine."""
+        self._close_engine()
+        nursery, self._nursery = self._nursery, None
+        if nursery is not None:
+            nursery.close()
+
+    def _close_engine(self) -> None:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()

@@ -3,7 +3,6 @@
 import gc
 import inspect
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -74,12 +73,14 @@ class TransformersEngine:
         self._device = resolve_device(options.device)
         self._dtype = resolve_dtype(options.dtype, checkpoint, self._device)
         self._budget = options.batch_tokens or DEFAULT_BATCH_TOKENS[self._device.type]
-        self._workers = options.workers or min(8, len(os.sched_getaffinity(0)))
+        self._workers = options.worker_count
         self._attention = choose_attention(options.attention, self._device, self._dtype)
         reuse = ImageReuse(options.preprocess_cache, int(options.preprocess_cache_gb * 1e9))
-        self._worker_kind = choose_worker_kind(options, self._workers, protocol, checkpoint)
+        self._worker_kind = choose_worker_kind(options, protocol, checkpoint)
         if self._worker_kind == "processes":  # first of all: they get ready while the model loads
-            self._processes = Workers(self._workers, checkpoint, protocol, self._dtype, reuse, self._clock)
+            self._processes = Workers(
+                self._workers, checkpoint, protocol, self._dtype, reuse, self._clock, nursery=options.nursery
+            )
         self._encoder = Encoder(checkpoint, protocol, self._dtype, self._clock, reuse)
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="encode")
         self._take(load_model(checkpoint, self._dtype, self._device), checkpoint.name)

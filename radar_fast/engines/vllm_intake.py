@@ -1,7 +1,6 @@
 """What happens to a prompt before vLLM: read, tokenised, preprocessed, laid out as its input, cut into requests."""
 
 import logging
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -62,13 +61,15 @@ class Intake:
         options: EngineOptions,
         clock: StageClock,
     ) -> None:
-        self.workers = options.workers or min(8, len(os.sched_getaffinity(0)))
-        self.worker_kind = choose_worker_kind(options, self.workers, protocol, checkpoint)
+        self.workers = options.worker_count
+        self.worker_kind = choose_worker_kind(options, protocol, checkpoint)
         reuse = ImageReuse(options.preprocess_cache, int(options.preprocess_cache_gb * 1e9))
         raw = wants_raw_pixels(engine)
         self._processes: Workers | None = None
         if self.worker_kind == "processes":
-            self._processes = Workers(self.workers, checkpoint, protocol, dtype, reuse, clock, raw_pixels=raw)
+            self._processes = Workers(
+                self.workers, checkpoint, protocol, dtype, reuse, clock, raw_pixels=raw, nursery=options.nursery
+            )
         self._encoder = Encoder(checkpoint, protocol, dtype, clock, reuse, raw_pixels=raw)
         self._clock = clock
         self._preprocess = Preprocessor(engine, self._encoder.image_processor)

@@ -1,0 +1,98 @@
+"""A process that imports what encoding needs, once, and from which workers are forked.
+
+An import of torch and transformers takes some four seconds of a core and 0.4 GB. Workers that are forked after it share
+both. The process can be started before anyone knows what there is to encode, while the engine's own process imports the
+same; it never runs a model, sees no GPU and has a single thread, so that forking it is safe.
+
+This module imports neither torch nor transformers.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Self
+
+__all__ = ["Nursery", "NurseryDiedError"]
+
+_CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from radar_fast.engines.worker import serve; serve()"
+
+
+class NurseryDiedError(Exception):
+    """The process is gone."""
+
+
+class Nursery:
+    """The process, from the engine's side. Safe to use from several threads, and to be closed."""
+
+    def __init__(self) -> None:
+        """Start it; it gets ready while the caller goes on."""
+        self._lock = threading.Lock()
+        self._socket, theirs = socket.socketpair()
+        environment = {
+            **os.environ,
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1",
+        }
+        with theirs:
+            # A group of its own: Ctrl-C is for the engine, which then closes the socket.
+            self._process = subprocess.Popen(  # noqa: S603 # our own interpreter and code
+                [sys.executable, "-P", "-c", _CODE, json.dumps(sys.path), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                process_group=0,
+            )
+        self._connection = Connection(os.dup(self._socket.fileno()))
+
+    def fork(self, job: Any, descriptors: list[int]) -> None:
+        """Have a worker forked that does ``job`` and gets copies of ``descriptors``; does not wait for it.
+
+        Raises:
+            NurseryDiedError: the process is gone.
+        """
+        with self._lock, _told():
+            self._connection.send(("fork", job))
+            socket.send_fds(self._socket, [b"."], descriptors)
+
+    def end(self, pid: int) -> int:
+        """Kill a worker, if it is still there, and return how it ended: as ``os.waitstatus_to_exitcode``.
+
+        Raises:
+            NurseryDiedError: the process is gone, and nobody knows.
+        """
+        with self._lock, _told():
+            self._connection.send(("end", pid))
+            status: int = self._connection.recv()
+            return status
+
+    def close(self) -> None:
+        """End the process; its workers live as long as their own sockets do. Calling it twice is fine."""
+        self._process.kill()
+        self._process.wait()
+        with self._lock:
+            self._connection.close()
+            self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@contextlib.contextmanager
+def _told() -> Any:
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        raise NurseryDiedError from error
