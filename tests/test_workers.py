@@ -73,11 +73,8 @@ def assert_same(found: Encoded | Reason, expected: Encoded | Reason) -> None:
         return
     assert isinstance(found, Encoded)
     assert found.prompt == expected.prompt
-    assert (found.prefix, found.suffixes, found.scored_from) == (
-        expected.prefix,
-        expected.suffixes,
-        expected.scored_from,
-    )
+    for name in ("prefix", "unexpanded", "suffixes", "scored_from"):
+        assert getattr(found, name) == getattr(expected, name)
     for mine, theirs in ((found.inputs, expected.inputs), (found.token_inputs, expected.token_inputs)):
         assert list(mine) == list(theirs)
         for name in mine:

@@ -49,6 +49,8 @@ class Encoded:
     """What the processor made of the images, e.g. ``pixel_values``; empty without images."""
     token_inputs: dict[str, torch.Tensor] = field(default_factory=dict)
     """[P] a prefix token, e.g. ``mm_token_type_ids``: what the processor says of each token beside its id."""
+    unexpanded: tuple[int, ...] = ()
+    """Token ids of the whole prefix as text: one image token an image, and none left out."""
 
     @property
     def tokens_minimal(self) -> int:
@@ -245,6 +247,7 @@ class Encoder:
             split.scored_from,
             inputs,
             {name: values[:kept] for name, values in token_inputs.items()},
+            tokens.prefix,
         )
 
     def read_images(self, prompt: Prompt) -> list[Any] | Reason:
@@ -368,7 +371,8 @@ def _same(one: Encoded | Reason, other: Encoded | Reason) -> bool:
         return one == other
     mine, theirs = ({**encoded.inputs, **encoded.token_inputs} for encoded in (one, other))
     return (
-        (one.prefix, one.suffixes, one.scored_from) == (other.prefix, other.suffixes, other.scored_from)
+        (one.prefix, one.unexpanded, one.suffixes, one.scored_from)
+        == (other.prefix, other.unexpanded, other.suffixes, other.scored_from)
         and (one.inputs.keys(), one.token_inputs.keys()) == (other.inputs.keys(), other.token_inputs.keys())
         and all(torch.equal(mine[name], theirs[name]) for name in mine)
     )

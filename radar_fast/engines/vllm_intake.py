@@ -11,7 +11,7 @@ import torch
 
 from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import EngineOptions
-from radar_fast.engines.encoding import Encoded, Encoder, Tokens, refused_images
+from radar_fast.engines.encoding import Encoded, Encoder, Split, Tokens, refused_images
 from radar_fast.engines.prepared import ImageReuse
 from radar_fast.engines.vllm_processor import Preprocessor, same_input, wants_raw_pixels
 from radar_fast.engines.vllm_requests import Plan, image_uuid, plan_requests
@@ -108,7 +108,7 @@ class Intake:
             tokens = self._tokens(prompt)
             if isinstance(tokens, Reason):
                 return Scored(prompt.sample, reason=tokens)
-            return self._ready(prompt, tokens, {"type": "token", "prompt_token_ids": list(tokens.prefix)})
+            return self._ready(prompt, tokens.split, {"type": "token", "prompt_token_ids": list(tokens.prefix)})
         try:
             if self._lays_out is None:
                 with self._deciding:
@@ -125,7 +125,7 @@ class Intake:
         with self._clock.measure("tokenise"):
             return self._encoder.tokenise(prompt)
 
-    def _processed(self, prompt: Prompt) -> tuple[Tokens, dict[str, Any]] | Reason:
+    def _processed(self, prompt: Prompt) -> tuple[Split, dict[str, Any]] | Reason:
         """vLLM's processor on the images themselves. Raises ValueError where it refuses one."""
         with self._clock.measure("decode"):
             images = self._encoder.read_images(prompt)
@@ -135,20 +135,17 @@ class Intake:
         if isinstance(tokens, Reason):
             return tokens
         with self._clock.measure("preprocess"):
-            return tokens, self._preprocess(tokens.prefix, images, list(map(image_uuid, images)))
+            return tokens.split, self._preprocess(tokens.prefix, images, list(map(image_uuid, images)))
 
-    def _laid_out(self, prompt: Prompt) -> tuple[Tokens, dict[str, Any]] | Reason:
+    def _laid_out(self, prompt: Prompt) -> tuple[Split, dict[str, Any]] | Reason:
         """vLLM's processor on what the encoder made of the images."""
         encoded = (self._processes or self._encoder).encode(prompt)
         if isinstance(encoded, Reason):
             return encoded
-        tokens = self._tokens(prompt)
-        if isinstance(tokens, Reason):
-            return tokens
         with self._clock.measure("preprocess"):
-            shared = self._preprocess.lay_out(tokens.prefix, encoded.inputs, list(map(content_digest, prompt.images)))
+            shared = self._lay_out(encoded)
         if _same_prefix(shared, encoded):
-            return tokens, shared
+            return Split(len(encoded.prefix), encoded.suffixes, encoded.scored_from), shared
         log.warning("vLLM expands the images of %s otherwise than transformers", prompt.sample.key)
         return self._processed(prompt)
 
@@ -157,30 +154,32 @@ class Intake:
         made = self._processed(prompt)
         if isinstance(made, Reason):
             return Scored(prompt.sample, reason=made)
-        tokens, shared = made
+        split, shared = made
         try:
             encoded = self._encoder.encode(prompt)
             if isinstance(encoded, Encoded):
-                again = self._preprocess.lay_out(
-                    tokens.prefix, encoded.inputs, list(map(content_digest, prompt.images)), counted=False
-                )
+                again = self._lay_out(encoded, counted=False)
                 self._lays_out = same_input(shared, again) and _same_prefix(again, encoded)
                 if self._lays_out:
                     shared = again  # it names its images as all others will be named
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             log.info("vLLM's processor takes no preprocessed images: %s", one_line(error))
             self._lays_out = False
-        return self._ready(prompt, tokens, shared)
+        return self._ready(prompt, split, shared)
 
-    def _ready(self, prompt: Prompt, tokens: Tokens, shared: Mapping[str, Any]) -> Ready | Scored:
+    def _lay_out(self, encoded: Encoded, *, counted: bool = True) -> dict[str, Any]:
+        digests = list(map(content_digest, encoded.prompt.images))
+        return self._preprocess.lay_out(encoded.unexpanded, encoded.inputs, digests, counted=counted)
+
+    def _ready(self, prompt: Prompt, split: Split, shared: Mapping[str, Any]) -> Ready | Scored:
         expanded = shared["prompt_token_ids"]
-        kept = list(expanded[: len(expanded) - tokens.split.scored_from])
-        longest = len(kept) + max(map(len, tokens.split.suffixes))
+        kept = list(expanded[: len(expanded) - split.scored_from])
+        longest = len(kept) + max(map(len, split.suffixes))
         if longest > self._limit:
             detail = f"{longest} tokens with the longest candidate; the model has positions for {self._limit}"
             return Scored(prompt.sample, reason=Reason(ReasonKind.TOO_LONG, detail))
-        plan = plan_requests(tokens.split.suffixes, tokens.split.scored_from)
-        answers = sum(map(len, tokens.split.suffixes))
+        plan = plan_requests(split.suffixes, split.scored_from)
+        answers = sum(map(len, split.suffixes))
         return Ready(prompt, {**shared, "prompt_token_ids": kept}, plan, len(kept) + answers, _nbytes(shared))
 
 

@@ -52,6 +52,7 @@ class Answer:
     prefix: tuple[int, ...]
     suffixes: tuple[tuple[int, ...], ...]
     scored_from: int
+    unexpanded: tuple[int, ...]
     places: tuple[Place, ...]
     size: int
     """Bytes of shared memory that the tensors take."""
@@ -179,7 +180,7 @@ def _shared(encoded: Encoded, memory: SharedMemory) -> Answer:
         Place(name, of_tokens, tensor.dtype, tuple(tensor.shape), offset)
         for (of_tokens, name, _), tensor, offset in zip(named, tensors, offsets, strict=True)
     )
-    return Answer(encoded.prefix, encoded.suffixes, encoded.scored_from, places, size)
+    return Answer(encoded.prefix, encoded.suffixes, encoded.scored_from, encoded.unexpanded, places, size)
 
 
 def _end_with(descriptor: int) -> None:

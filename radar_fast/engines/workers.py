@@ -245,7 +245,10 @@ class _Worker:
             self._memory.shrink()
         inputs = {place.name: tensor for place, tensor in tensors if not place.of_tokens}
         token_inputs = {place.name: tensor for place, tensor in tensors if place.of_tokens}
-        return Encoded(prompt, answer.prefix, answer.suffixes, answer.scored_from, inputs, token_inputs), seconds
+        encoded = Encoded(
+            prompt, answer.prefix, answer.suffixes, answer.scored_from, inputs, token_inputs, answer.unexpanded
+        )
+        return encoded, seconds
 
     def close(self) -> None:
         """End the process and free what it shares."""
