@@ -2,7 +2,6 @@
 
 import logging
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,7 @@ samples = st.builds(
 
 
 def lay(group: list[Encoded]) -> Any:
-    placed = [replace(sample, positions=torch.arange(len(sample.prefix))) for sample in group]
-    return flat(placed, torch.device("cpu"))
+    return flat(group, [torch.arange(len(sample.prefix)) for sample in group], torch.device("cpu"))
 
 
 def brute_force(laid: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:

@@ -13,11 +13,7 @@ PROMPT = Prompt(Sample("1", "t", "d", "a", ("?",), ("x", "y"), 0), ("?",), " ", 
 
 samples = st.builds(
     lambda prefix, suffixes, scored_from: Encoded(
-        PROMPT,
-        tuple(prefix),
-        tuple((7,) * scored_from + tuple(suffix) for suffix in suffixes),
-        scored_from,
-        positions=torch.arange(len(prefix)),
+        PROMPT, tuple(prefix), tuple((7,) * scored_from + tuple(suffix) for suffix in suffixes), scored_from
     ),
     st.lists(st.integers(1, 50), min_size=1, max_size=9),
     st.lists(st.lists(st.integers(51, 99), min_size=1, max_size=5), min_size=1, max_size=4),
@@ -41,7 +37,7 @@ def test_plan_fills_a_batch() -> None:
 
 @given(st.lists(samples, min_size=1, max_size=4))
 def test_mask_lets_a_token_see_its_prefix_and_its_own_candidate(group: list[Encoded]) -> None:
-    packed = batch(group, torch.device("cpu"))
+    packed = batch(group, [torch.arange(len(sample.prefix)) for sample in group], torch.device("cpu"))
     seen = packed.mask(torch.float32)[:, 0] == 0
     for row, sample in enumerate(group):
         shared = len(sample.prefix)
@@ -55,7 +51,7 @@ def test_mask_lets_a_token_see_its_prefix_and_its_own_candidate(group: list[Enco
 
 @given(st.lists(samples, min_size=1, max_size=4))
 def test_every_answer_token_is_asked_of_the_token_before_it(group: list[Encoded]) -> None:
-    packed = batch(group, torch.device("cpu"))
+    packed = batch(group, [torch.arange(len(sample.prefix)) for sample in group], torch.device("cpu"))
     assert packed.ids.shape == (len(group), max(map(packed_length, group)))
     asked = iter(zip(packed.hidden_rows[packed.answer_rows].tolist(), packed.targets.tolist(), strict=True))
     for row, sample in enumerate(group):
@@ -73,8 +69,8 @@ def test_every_answer_token_is_asked_of_the_token_before_it(group: list[Encoded]
 
 @pytest.mark.parametrize("axes", [1, 3])
 def test_positions_restart_after_the_largest_of_the_prefix(axes: int) -> None:
+    sample = Encoded(PROMPT, (1, 2, 3), ((8, 9, 9), (8, 8)), 0)
     prefix = torch.tensor([[0, 1, 1], [0, 1, 2], [0, 1, 4]])[-axes:]
-    sample = Encoded(PROMPT, (1, 2, 3), ((8, 9, 9), (8, 8)), 0, positions=prefix)
-    packed = batch([sample], torch.device("cpu"))
+    packed = batch([sample], [prefix], torch.device("cpu"))
     assert packed.positions.shape == (axes, 1, 6)
     assert packed.positions[:, 0, 3:].tolist() == [[5, 6, 5]] * axes

@@ -32,8 +32,6 @@ __all__ = ["Encoded", "Encoder", "Split", "Tokens", "refused_images", "split_can
 
 log = logging.getLogger(__name__)
 
-_UNPLACED = torch.empty(0, dtype=torch.int64)
-
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -53,8 +51,6 @@ class Encoded:
     """[P] a prefix token, e.g. ``mm_token_type_ids``: what the processor says of each token beside its id."""
     unexpanded: tuple[int, ...] = ()
     """Token ids of the whole prefix as text: one image token an image, and none left out."""
-    positions: torch.Tensor = _UNPLACED
-    """[P] or [axes, P] int64 position ids of the prefix; empty until an engine has worked them out."""
 
     @property
     def tokens_minimal(self) -> int:

@@ -132,17 +132,18 @@ class Flat:
     """[T] int64 the answer tokens' ids."""
 
 
-def batch(samples: Sequence[Encoded], device: torch.device) -> Batch:
+def batch(samples: Sequence[Encoded], prefix_positions: Sequence[torch.Tensor], device: torch.device) -> Batch:
     """Pack samples into one batch, a row each.
 
     Args:
-        samples: B of them, with their positions.
+        samples: B of them.
+        prefix_positions: a sample: [P] or [axes, P] int64 position ids of its prefix.
         device: where the tensors are wanted.
     """
     count, length = len(samples), max(map(packed_length, samples))
     rows = [row * length for row in range(count)]
     candidates = [row + len(sample.prefix) for row, sample in zip(rows, samples, strict=True)]
-    laid = _lay(samples, rows, candidates, count * length)
+    laid = _lay(samples, prefix_positions, rows, candidates, count * length)
     ids, groups = laid.ids.view(count, length), laid.groups.view(count, length)
     positions = laid.positions.reshape(*laid.positions.shape[:-1], count, length)
     return Batch(
@@ -150,18 +151,19 @@ def batch(samples: Sequence[Encoded], device: torch.device) -> Batch:
     )
 
 
-def flat(samples: Sequence[Encoded], device: torch.device) -> Flat:
+def flat(samples: Sequence[Encoded], prefix_positions: Sequence[torch.Tensor], device: torch.device) -> Flat:
     """Lay samples end to end.
 
     Args:
-        samples: S of them, with their positions.
+        samples: S of them.
+        prefix_positions: a sample: [P] or [axes, P] int64 position ids of its prefix.
         device: where the tensors are wanted.
     """
     prefixes = tuple(len(sample.prefix) for sample in samples)
     candidates = tuple(tuple(len(suffix) - 1 for suffix in sample.suffixes) for sample in samples)
     *prefix_at, shared = accumulate(prefixes, initial=0)
     *candidates_at, total = accumulate(map(sum, candidates), initial=shared)
-    laid = _lay(samples, prefix_at, candidates_at, total)
+    laid = _lay(samples, prefix_positions, prefix_at, candidates_at, total)
     return Flat(
         laid.ids[None].to(device),
         laid.owners.to(device),
@@ -188,12 +190,13 @@ class _Laid:
 
 def _lay(
     samples: Sequence[Encoded],
+    prefix_positions: Sequence[torch.Tensor],
     prefix_at: Sequence[int],
     candidates_at: Sequence[int],
     slots: int,
 ) -> _Laid:
     """Put each sample's prefix and candidates into the slots that start where they are told."""
-    axes = samples[0].positions.shape[:-1]
+    axes = prefix_positions[0].shape[:-1]
     # Padding is a token of an answer: unlike 0, it stands for an image in no vocabulary.
     ids = torch.full((slots,), samples[0].suffixes[0][-1], dtype=torch.int64)
     owners = torch.full((slots,), -1, dtype=torch.int32)
@@ -201,14 +204,14 @@ def _lay(
     positions = torch.zeros(*axes, slots, dtype=torch.int64)
     rows: list[int] = []
     targets: list[int] = []
-    for owner, sample in enumerate(samples):
+    for owner, (sample, prefix) in enumerate(zip(samples, prefix_positions, strict=True)):
         start, shared = prefix_at[owner], len(sample.prefix)
         last = start + shared - 1
         ids[start : start + shared] = torch.tensor(sample.prefix, dtype=torch.int64)
         groups[start : start + shared] = 0
         owners[start : start + shared] = owner
-        positions[..., start : start + shared] = sample.positions
-        following = int(sample.positions.max()) + 1 if shared else 0
+        positions[..., start : start + shared] = prefix
+        following = int(prefix.max()) + 1 if shared else 0
         start = candidates_at[owner]
         for candidate, suffix in enumerate(sample.suffixes):
             stop = start + len(suffix) - 1

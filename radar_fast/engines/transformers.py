@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -181,11 +180,10 @@ class TransformersEngine:
         if limit is not None and longest > limit:
             detail = f"{longest} tokens with the longest candidate; the model has positions for {limit}"
             return Scored(prompt.sample, reason=Reason(ReasonKind.TOO_LONG, detail))
-        with self._clock.measure("preprocess"):
-            return replace(encoded, positions=self._positions(encoded))
+        return encoded
 
-    def _positions(self, encoded: Encoded) -> torch.Tensor:
-        """[P] of the prefix, or [axes, P] where the model numbers image tokens by row and column (M-RoPE)."""
+    def _prefix_positions(self, encoded: Encoded) -> torch.Tensor:
+        """[P], or [axes, P] where the model numbers image tokens by row and column (M-RoPE)."""
         length = len(encoded.prefix)
         if self._rope_index is None:
             return torch.arange(length)
@@ -278,7 +276,7 @@ class TransformersEngine:
     def _packed_scores(self, samples: Sequence[Encoded]) -> list[tuple[list[float], list[float]]]:
         """A sample: logits and log-probabilities of its answer tokens, candidate after candidate."""
         lay = batch if self._attention == "dense" else flat
-        packed = lay(samples, self._device)
+        packed = lay(samples, list(map(self._prefix_positions, samples)), self._device)
         names = samples[0].inputs
         inputs = {name: torch.cat([sample.inputs[name] for sample in samples]).to(self._device) for name in names}
         hidden = self._hidden(packed, inputs)
