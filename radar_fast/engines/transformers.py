@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 DEFAULT_BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
 """Token positions a forward pass, by device."""
 
+AHEAD = 2 * WINDOW
+"""Most prompts that are read ahead of the window that the model works on: two, for those that take longer to read."""
+
 AHEAD_BYTES = 2**30
 """Most bytes of encoded images that wait for the model, beside those of the window that it works on."""
 
@@ -109,7 +112,7 @@ class TransformersEngine:
 
     def score(self, prompts: Iterable[Prompt]) -> Iterator[Scored]:
         """One :class:`Scored` a prompt, reordered within each window of WINDOW prompts."""
-        encoded = map_ahead(self._pool, self._encode, prompts, WINDOW, size=_bytes, most=AHEAD_BYTES)
+        encoded = map_ahead(self._pool, self._encode, prompts, AHEAD, size=_bytes, most=AHEAD_BYTES)
         self._scoring = True
         try:
             while True:
