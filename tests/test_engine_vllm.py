@@ -188,6 +188,26 @@ def test_bad_samples_are_unscored_and_the_rest_goes_on(
     assert largest_difference(found, theirs) <= BOUND
 
 
+def test_images_of_a_sample_that_vllm_refused_can_be_asked_about_again(
+    series: tuple[VllmEngine, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM is sent an image once; one that it refused together with its prompt has not been sent."""
+    engine, protocol = series
+    Image.effect_noise((60, 60), 90).convert("RGB").save(tmp_path / "noise.png")
+    sample = Sample("1", "t", "d", "a", (ImageFile(tmp_path / "noise.png"), "What?"), ("red", "blue"), 0)
+
+    def refuse(*_: Any) -> None:
+        raise ValueError("too long for it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine._engine, "add_request", refuse)
+        [refused] = scored_by(engine, protocol, [sample]).values()
+    assert refused.reason is not None
+    assert refused.reason.kind is ReasonKind.TOO_LONG
+    [scored] = scored_by(engine, protocol, [sample]).values()
+    assert scored.reason is None
+
+
 # Work ----------------------------------------------------------------------------------------------------------------
 
 

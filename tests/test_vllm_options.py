@@ -66,6 +66,9 @@ def test_defaults_by_device_and_what_the_user_gave_over_them(tmp_path: Path) -> 
         assert arguments["enforce_eager"] is True
         assert arguments["enable_chunked_prefill"] is False, "requests are whole"
         assert arguments["runner"] == "pooling"
+        assert arguments["mm_processor_cache_gb"] < 1, (
+            "vLLM's own 4 GiB only keep images that are never asked for again"
+        )
     assert cpu["block_size"] == 32
     assert "block_size" not in gpu
     assert "gpu_memory_utilization" not in gpu

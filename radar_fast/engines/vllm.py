@@ -245,6 +245,8 @@ class VllmEngine:
                 self._engine.abort_request(mine)
                 for name in mine:
                     del self._flying[name]
+                # Its images are down as sent, and may not be: who asks for them next would not get them.
+                self._engine.reset_mm_cache()
                 reason = Reason(ReasonKind.TOO_LONG, f"vLLM refused it: {one_line(error)}")
                 return Scored(ready.prompt.sample, reason=reason)
             except Exception as error:

@@ -18,6 +18,10 @@ WHOLE_REQUEST_TOKENS = 32768
 """Longest model for which requests are kept whole by default; a longer one's are split by chunked prefill, because
 the token budget of a step, and with it the memory for activations, would have to be as long as the model."""
 
+IMAGE_CACHE_GB = 0.125
+"""GiB of images that vLLM keeps: those of a sample for its other requests, and of the next sample with the same. vLLM's
+own 4 GiB fill up with images that no one asks for again."""
+
 _OURS = {
     "model": "--model",
     "tokenizer": "--model",
@@ -107,6 +111,7 @@ def engine_arguments(
         "enforce_eager": True,
         "disable_log_stats": True,
         "limit_mm_per_prompt": {"video": 0},
+        "mm_processor_cache_gb": IMAGE_CACHE_GB,
         "seed": 0,
         "enable_chunked_prefill": False,
     }
