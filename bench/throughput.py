@@ -3,8 +3,9 @@
     python bench/throughput.py [--engines transformers,vllm] [--samples 15360] [--model DIR --model DIR] [--data DIR]
 
 Without --model and --data: the demo's last two checkpoints on mini-M3, generated at that size. Every engine scores the
-checkpoints in one command; the second must pay for little more than its own computing. Memory is the resident set of
-the command and its children, read twice a second. Prints a table, then one JSON line.
+checkpoints in one command; the second must pay for little more than its own computing. Memory is that of the command
+and its children, what they share counted once (proportional set size), read twice a second. Prints a table, then one
+JSON line.
 """
 
 import argparse
@@ -18,14 +19,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
 TASKS = 16  # of mini-M3
 STAGES = ("survey", "fingerprint", "engine", "first_sample", "scoring", "compute", "wait", "write")
 WORK = ("decode", "preprocess", "tokenise", "vision", "language", "head")
 
 
 class Memory:
-    """Reads the resident memory of a process and its children until it is stopped."""
+    """Reads the memory of a process and its children until it is stopped."""
 
     def __init__(self, pid: int) -> None:
         self.readings: list[tuple[float, int]] = []
@@ -39,7 +39,7 @@ class Memory:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.5):
-            self.readings.append((time.time(), sum(map(resident, tree(self._pid)))))
+            self.readings.append((time.time(), sum(map(proportional, tree(self._pid)))))
 
 
 def tree(pid: int) -> list[int]:
@@ -51,11 +51,13 @@ def tree(pid: int) -> list[int]:
     return [pid, *(one for child in children for one in tree(int(child)))]
 
 
-def resident(pid: int) -> int:
+def proportional(pid: int) -> int:
+    """Bytes that a process takes, its share of what it has in common with others."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
-    except (OSError, IndexError):
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has just ended
         return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def run(engine: str, models: list[Path], data: Path, out: Path, options: list[str]) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def stages(block: dict[str, Any]) -> dict[str, Any]:
 
 
 def flatness(readings: list[tuple[float, int]], ended: float, block: dict[str, Any]) -> dict[str, Any]:
-    """Peak resident MiB of every tenth of scoring, by time, and how much the last is above the second."""
+    """Peak MiB of every tenth of scoring, by time, and how much the last is above the second."""
     started, tenth = ended - block["scoring_seconds"], block["scoring_seconds"] / 10
     peaks = []
     for number in range(10):
