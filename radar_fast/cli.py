@@ -299,7 +299,7 @@ def demo(out: Path, data_only: bool, engine: str) -> None:
     "--model",
     required=True,
     metavar="DIR|CONFIG|NAME",
-    help="A checkpoint folder; a config.json, or qwen2vl-2b, for random weights at full size; or demo.",
+    help="A checkpoint folder; a config.json, qwen2vl-2b or qwen2vl-70m, for random weights at full size; or demo.",
 )
 @click.option("--tokenizer", type=_PATH, metavar="DIR", help="Tokenizer and image processor of a config alone.")
 @click.option("--data", type=_PATH, metavar="DIR", help="The benchmark folder; without it pictures are generated.")

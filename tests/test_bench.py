@@ -103,20 +103,38 @@ def test_positions_and_pairs_are_those_of_the_tree() -> None:
     assert work.head_rows == 1 + 2 + 3
 
 
-def test_the_shipped_config_is_a_two_billion_model_and_is_counted() -> None:
+def shipped(name: str) -> Any:
+    """A config that comes along, and its model without weights."""
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     import radar_fast.bench
 
-    config = AutoConfig.from_pretrained(Path(radar_fast.bench.__file__).parent / "configs" / "qwen2vl-2b.json")
+    config = AutoConfig.from_pretrained(Path(radar_fast.bench.__file__).parent / "configs" / f"{name}.json")
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(config)
-    assert sum(parameter.numel() for parameter in model.parameters()) == 2_208_985_600  # as published
+        return config, AutoModelForImageTextToText.from_config(config)
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_the_shipped_config_is_a_two_billion_model_and_is_counted() -> None:
+    config, model = shipped("qwen2vl-2b")
+    assert parameters(model) == 2_208_985_600  # as published
     architecture = Architecture.of(config)
     # Away from attention, a position costs two operations a weight of the layers it passes.
     layers = sum(p.numel() for name, p in model.named_parameters() if ".layers." in name and p.ndim > 1)
     assert architecture.language(1, 0) == 2 * layers
     assert sample_flops(architecture, Work(300, (3, 3), (1024,))) > 300 * 2 * layers
+
+
+def test_the_small_shipped_config_has_the_proportions_of_the_large_one() -> None:
+    (_, large), (_, small) = shipped("qwen2vl-2b"), shipped("qwen2vl-70m")
+    assert parameters(small) == 69_494_016
+    for part in (lambda model: model.model.visual, lambda model: model.get_input_embeddings()):
+        assert parameters(part(small)) / parameters(small) == pytest.approx(
+            parameters(part(large)) / parameters(large), abs=0.02
+        )
 
 
 def test_the_matrix_rate_is_one_of_this_machine() -> None:

@@ -33,8 +33,9 @@ __all__ = ["TransformersEngine"]
 
 log = logging.getLogger(__name__)
 
-DEFAULT_BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
-"""Token positions a forward pass, by device."""
+DEFAULT_BATCH_TOKENS = {"cpu": 1536, "cuda": 16384}
+"""Token positions a forward pass, by device. More do not fit a CPU's caches: with a model of 70 M parameters 4096 take
+10 to 20% longer (bench/results/cpu-batch-tokens.md)."""
 
 AHEAD = 2 * WINDOW
 """Most prompts that are read ahead of the window that the model works on: two, for those that take longer to read."""

@@ -81,17 +81,10 @@ def serve() -> None:
     job: Job | None = None
     with contextlib.suppress(EOFError, ConnectionError), socket.socket(fileno=int(descriptor)) as told:
         connection = Connection(os.dup(told.fileno()))
-        while True:
-            while not connection.poll(_LOOK_SECONDS):
-                if os.getppid() != engine:  # killed, and a process that it had forked holds its end of the socket
-                    os._exit(0)
-            what, of = connection.recv()
+        for what, of, descriptors in _orders(told, connection, engine):
             if what == "end":
                 connection.send(_end(of))
                 continue
-            _, descriptors, *_ = socket.recv_fds(told, 1, 2)
-            if len(descriptors) < 2:  # the engine died while it said so
-                break
             if job != of:
                 job, encoder = of, _encoder_or_error(of, clock)
                 gc.freeze()  # or a worker's first collection would copy what it shares with the others
@@ -103,6 +96,21 @@ def serve() -> None:
             for one in descriptors:
                 os.close(one)
     os._exit(0)  # nothing here needs tidying
+
+
+def _orders(told: socket.socket, connection: Connection, engine: int) -> Iterator[tuple[str, Any, list[int]]]:
+    """What the engine says, with the descriptors that come with it; ends, or raises EOFError, when the engine has."""
+    while True:
+        while not connection.poll(_LOOK_SECONDS):
+            if os.getppid() != engine:  # killed, and a process that it had forked holds its end of the socket
+                return
+        what, of = connection.recv()
+        descriptors: list[int] = []
+        if what == "fork":
+            _, descriptors, *_ = socket.recv_fds(told, 1, 2)
+            if len(descriptors) < 2:  # it died while it said so
+                return
+        yield what, of, descriptors
 
 
 def _import_ahead() -> None:
