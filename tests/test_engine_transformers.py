@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -297,6 +298,13 @@ scored = list(engine.score(map(protocol.prompt, long)))
 print(json.dumps({"unscored": sum(s.reason is not None for s in scored), "ids": sorted(s.sample.id for s in scored),
                   "budget": engine.describe()["batch_tokens"]}))
 """
+
+
+@pytest.mark.parametrize(("width", "tokens"), [(160, 4096), (3008, 1568), (8960, 526), (10**6, 256)])
+def test_a_wide_models_batch_stays_within_a_cpus_caches(width: int, tokens: int) -> None:
+    config = SimpleNamespace(intermediate_size=width, hidden_size=512)
+    assert module._batch_tokens(torch.device("cpu"), config, torch.float32) == tokens
+    assert module._batch_tokens(torch.device("cuda"), config, torch.bfloat16) == 16384
 
 
 def test_out_of_memory_halves_the_budget_and_goes_on(qwen2vl: Path) -> None:

@@ -33,9 +33,12 @@ __all__ = ["TransformersEngine"]
 
 log = logging.getLogger(__name__)
 
-DEFAULT_BATCH_TOKENS = {"cpu": 1536, "cuda": 16384}
-"""Token positions a forward pass, by device. More do not fit a CPU's caches: with a model of 70 M parameters 4096 take
-10 to 20% longer (bench/results/cpu-batch-tokens.md)."""
+BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
+"""Most token positions a forward pass, by device."""
+
+CACHED_BYTES = 18 * 2**20
+"""Of a batch's widest activation on a CPU: with more, a model of 70 M parameters took 10 to 20% longer
+(bench/results/cpu-batch-tokens.md)."""
 
 AHEAD = 2 * WINDOW
 """Most prompts that are read ahead of the window that the model works on: two, for those that take longer to read."""
@@ -76,7 +79,6 @@ class TransformersEngine:
     def _open(self, checkpoint: Checkpoint, protocol: Protocol, options: EngineOptions) -> None:
         self._device = resolve_device(options.device)
         self._dtype = resolve_dtype(options.dtype, checkpoint, self._device)
-        self._budget = options.batch_tokens or DEFAULT_BATCH_TOKENS[self._device.type]
         self._workers = options.worker_count
         self._attention = choose_attention(options.attention, self._device, self._dtype)
         reuse = ImageReuse(options.preprocess_cache, int(options.preprocess_cache_gb * 1e9))
@@ -88,6 +90,7 @@ class TransformersEngine:
         self._encoder = Encoder(checkpoint, protocol, self._dtype, self._clock, reuse)
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="encode")
         self._take(load_model(checkpoint, self._dtype, self._device), checkpoint.name)
+        self._budget = options.batch_tokens or _batch_tokens(self._device, self._text_config, self._dtype)
 
     def _take(self, model: Any, name: str) -> None:
         """Score with ``model`` from now on, which nothing is known of yet."""
@@ -396,6 +399,15 @@ def _scored(sample: Encoded, logits: list[float], logprobs: list[float], compute
 
 def _bytes(encoded: Encoded | Scored) -> int:
     return sum(tensor.nbytes for tensor in encoded.inputs.values()) if isinstance(encoded, Encoded) else 0
+
+
+def _batch_tokens(device: torch.device, text_config: Any, dtype: torch.dtype) -> int:
+    """Token positions a forward pass; on a CPU no more than its caches hold between two operations, 256 at least."""
+    most = BATCH_TOKENS[device.type]
+    if device.type != "cpu":
+        return most
+    width: int = getattr(text_config, "intermediate_size", None) or 4 * text_config.hidden_size
+    return max(256, min(most, CACHED_BYTES // (width * dtype.itemsize)))
 
 
 def _attends_fully(text_config: Any) -> bool:
