@@ -315,8 +315,12 @@ def state(pid: int) -> str:
         return "Z"
 
 
-@pytest.mark.parametrize("when", ["at start", "at work"])
-def test_workers_end_with_their_engine_and_leave_nothing(qwen2vl: Path, tmp_path: Path, when: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "when"), [(signal.SIGKILL, "at start"), (signal.SIGKILL, "at work"), (signal.SIGTERM, "at work")]
+)
+def test_workers_end_with_their_engine_and_leave_nothing(
+    qwen2vl: Path, tmp_path: Path, number: signal.Signals, when: str
+) -> None:
     Image.effect_noise((640, 480), 90).convert("RGB").save(tmp_path / "a.png")
     before = set(Path("/dev/shm").iterdir())
     words = [sys.executable, "-c", PARENT, str(qwen2vl), str(tmp_path / "a.png"), when]
@@ -330,7 +334,7 @@ def test_workers_end_with_their_engine_and_leave_nothing(qwen2vl: Path, tmp_path
             assert len(pids) == 1
             pids.append(parent(pids[0]))
             assert not gone(pids, 0.05), "the test's premise: they are there"
-            process.kill()
+            process.send_signal(number)
             process.wait(60)
         finally:
             process.kill()

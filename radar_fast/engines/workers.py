@@ -178,7 +178,10 @@ class Workers:
                 worker = _Worker(self._nursery, self._job)
             except NurseryDiedError:
                 self._nursery = self._renewed()
-                worker = _Worker(self._nursery, self._job)
+                try:
+                    worker = _Worker(self._nursery, self._job)
+                except NurseryDiedError:
+                    raise EngineError("worker processes cannot be started; take --worker-kind threads") from None
             self._all.add(worker)
         return worker
 
@@ -218,17 +221,11 @@ class _Worker:
     @property
     def pid(self) -> int:
         """Waits until the process is there. Raises _WorkerDiedError."""
-        with self._greeting:
-            if self._pid is None:
-                try:
-                    self._pid = int(self._connection.recv())  # the first that a worker says
-                except (EOFError, OSError):
-                    raise _WorkerDiedError("it could not be started") from None
-            return self._pid
+        return self._greeted()
 
     def ask(self, prompt: Prompt) -> tuple[Encoded | Reason, dict[str, float]]:
         """The prompt encoded, and the seconds it took by stage. Raises _WorkerDiedError, and what a worker reports."""
-        assert self.pid  # it is there
+        self._greeted()
         try:
             # Without what encoding does not need; a read-only mapping could not be sent at all.
             self._connection.send(replace(prompt, sample=replace(prompt.sample, parts=(), metadata={})))
@@ -259,6 +256,16 @@ class _Worker:
         self._connection.close()
         self._socket.close()
         self._memory.close()
+
+    def _greeted(self) -> int:
+        """The first that a worker says is its pid; waits for it, once."""
+        with self._greeting:
+            if self._pid is None:
+                try:
+                    self._pid = int(self._connection.recv())
+                except (EOFError, OSError):
+                    raise _WorkerDiedError("it could not be started") from None
+            return self._pid
 
     def _end(self) -> str:
         """See that the process has ended; how it did. One that is not there yet finds its socket closed."""
