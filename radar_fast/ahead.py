@@ -35,19 +35,18 @@ def map_ahead(
         most: with ``size``: bytes that may wait. A result that is not there yet counts as the largest that ever was,
             and one item is always in work, however large.
     """
-    waiting: deque[Future[Result]] = deque()
+    waiting: deque[Future[tuple[Result, int]]] = deque()
     there = _There()
 
-    def work(item: Item) -> Result:
+    def work(item: Item) -> tuple[Result, int]:
         result = function(item)
-        if size is not None:
-            there.add(size(result))
-        return result
+        amount = 0 if size is None else size(result)
+        there.add(amount)
+        return result, amount
 
     def take() -> Result:
-        result = waiting.popleft().result()
-        if size is not None:
-            there.remove(size(result))
+        result, amount = waiting.popleft().result()
+        there.remove(amount)
         return result
 
     def full() -> bool:
