@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from radar_fast.bench.memory import family
+
 TASKS = 16  # of mini-M3
 STAGES = ("survey", "fingerprint", "engine", "first_sample", "scoring", "compute", "wait", "write")
 WORK = ("decode", "preprocess", "tokenise", "vision", "language", "head")
@@ -39,16 +41,7 @@ class Memory:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.5):
-            self.readings.append((time.time(), sum(map(proportional, tree(self._pid)))))
-
-
-def tree(pid: int) -> list[int]:
-    """A process and its children, and theirs."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [pid, *(one for child in children for one in tree(int(child)))]
+            self.readings.append((time.time(), sum(map(proportional, family(self._pid)))))
 
 
 def proportional(pid: int) -> int:

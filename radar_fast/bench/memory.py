@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DeviceLedger", "peak_host_mib"]
+__all__ = ["DeviceLedger", "family", "peak_host_mib"]
 
 
 def peak_host_mib(pid: int) -> float:
@@ -13,10 +13,11 @@ def peak_host_mib(pid: int) -> float:
     The sum of their ``VmHWM`` (proc(5)), which counts mapped weight files and what libraries share: an upper bound
     where there are several processes.
     """
-    return sum(map(_high_water_mib, _family(pid)))
+    return sum(map(_high_water_mib, family(pid)))
 
 
-def _family(root: int) -> list[int]:
+def family(root: int) -> list[int]:
+    """Process ids of ``root`` and of all that descend from it and are alive."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
