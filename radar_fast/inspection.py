@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from radar_fast.ahead import map_ahead
 from radar_fast.images import read_image
 from radar_fast.sample import Reason, Sample
+from radar_fast.util.ahead import map_ahead
 
 __all__ = ["TaskReport", "inspect_samples"]
 

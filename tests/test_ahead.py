@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from radar_fast.ahead import map_ahead
+from radar_fast.util.ahead import map_ahead
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from radar_fast.ahead import map_ahead
 from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import WINDOW, EngineOptions
 from radar_fast.engines.cascade import Cascade, Flex, choose_attention, install, over, uninstall
@@ -28,6 +27,7 @@ from radar_fast.errors import EngineError, one_line
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
 from radar_fast.stages import StageClock
+from radar_fast.util.ahead import map_ahead
 
 __all__ = ["TransformersEngine"]
 
