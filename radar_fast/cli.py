@@ -259,9 +259,9 @@ def compare(first: Path, second: Path, pairs: tuple[str, ...], file: Path | None
 
     Differences are B less A, with paired 95% bootstrap intervals.
     """
-    from radar_fast.atomic import write_json_atomic
     from radar_fast.comparison import compare as compared
     from radar_fast.tables import comparison_tables
+    from radar_fast.util.atomic import write_json_atomic
 
     comparison: dict[str, Any] = compared(first, second, pairs=_pairs("--pair", pairs)).to_dict()
     console = _console()

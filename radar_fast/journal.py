@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from radar_fast.atomic import cannot, sync_folder
 from radar_fast.errors import ResultsError
 from radar_fast.record import Key, Record, json_of, line_of, record_from
+from radar_fast.util.atomic import cannot, sync_folder
 
 __all__ = ["Journal", "read_records"]
 

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from radar_fast.atomic import write_bytes_atomic
 from radar_fast.errors import ResultsError
 from radar_fast.metrics import is_macro
 from radar_fast.record import Record
 from radar_fast.scores import mean_score, softmax_float32
+from radar_fast.util.atomic import write_bytes_atomic
 
 __all__ = ["export_official"]
 

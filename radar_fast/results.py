@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from radar_fast.atomic import write_json_atomic
 from radar_fast.errors import ResultsError
+from radar_fast.util.atomic import write_json_atomic
 
 __all__ = ["ResultFolder", "library_versions"]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from radar_fast import metrics
-from radar_fast.atomic import write_json_atomic
 from radar_fast.checkpoint import Checkpoint
 from radar_fast.conditions import Conditions
 from radar_fast.config import RunConfig
@@ -27,6 +26,7 @@ from radar_fast.record import record_of
 from radar_fast.results import ResultFolder
 from radar_fast.sample import Prompt, Sample, Scored
 from radar_fast.survey import Survey, survey
+from radar_fast.util.atomic import write_json_atomic
 
 __all__ = ["aggregate", "score", "score_series", "summarize"]
 

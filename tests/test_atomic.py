@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from radar_fast.atomic import new_folder, write_bytes_atomic, write_json_atomic
 from radar_fast.errors import ResultsError
+from radar_fast.util.atomic import new_folder, write_bytes_atomic, write_json_atomic
 
 
 def test_json_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
