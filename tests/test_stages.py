@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from radar_fast.stages import STAGES, StageClock
+from radar_fast.util.clock import STAGES, StageClock
 
 
 def test_a_block_counts_what_it_takes_also_where_it_raises() -> None:

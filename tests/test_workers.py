@@ -26,7 +26,7 @@ from radar_fast.engines.workers import Workers, can_reopen
 from radar_fast.errors import EngineError, UsageError
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.sample import EmbeddedImage, ImageFile, Prompt, Reason, ReasonKind, Sample
-from radar_fast.stages import StageClock
+from radar_fast.util.clock import StageClock
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ class Outcome:
     tokens_computed: int
     """Token positions that the language model computed, padding counted."""
     stages: Mapping[str, float] = field(default_factory=dict)
-    """Stage -> seconds, of those that are known; see :mod:`radar_fast.stages`."""
+    """Stage -> seconds, of those that are known; see :mod:`radar_fast.util.clock`."""
 
 
 class Contender(Interface):

@@ -18,7 +18,7 @@ from radar_fast.engines.timing import DeviceTimer
 from radar_fast.errors import EngineError
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, Sample
-from radar_fast.stages import StageClock
+from radar_fast.util.clock import StageClock
 
 __all__ = ["PerCandidate", "Published", "read_pictures", "written_results"]
 

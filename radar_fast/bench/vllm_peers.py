@@ -21,7 +21,7 @@ from radar_fast.engines.encoding import Encoder
 from radar_fast.errors import EngineError, ModelError, UsageError, one_line
 from radar_fast.protocols import smart_resize
 from radar_fast.sample import Prompt, Reason, Sample
-from radar_fast.stages import StageClock
+from radar_fast.util.clock import StageClock
 
 __all__ = ["PromptLogprobs", "TokenIds", "check_vllm_peer"]
 

@@ -26,7 +26,7 @@ from radar_fast.errors import ModelError, UsageError, one_line
 from radar_fast.images import read_image
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, ReasonKind
-from radar_fast.stages import StageClock
+from radar_fast.util.clock import StageClock
 
 __all__ = ["Encoded", "Encoder", "Split", "Tokens", "refused_images", "split_candidates"]
 

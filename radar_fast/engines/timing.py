@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from radar_fast.stages import StageClock
+from radar_fast.util.clock import StageClock
 
 __all__ = ["DeviceTimer"]
 

@@ -26,8 +26,8 @@ from radar_fast.engines.workers import Workers, choose_worker_kind
 from radar_fast.errors import EngineError, one_line
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
-from radar_fast.stages import StageClock
 from radar_fast.util.ahead import map_ahead
+from radar_fast.util.clock import StageClock
 
 __all__ = ["TransformersEngine"]
 

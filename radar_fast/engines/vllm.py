@@ -26,7 +26,7 @@ from radar_fast.engines.vllm_versions import (
 from radar_fast.errors import EngineError, ModelError, RadarError, UsageError, one_line
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
-from radar_fast.stages import StageClock
+from radar_fast.util.clock import StageClock
 
 __all__ = ["IN_FLIGHT", "VllmEngine"]
 

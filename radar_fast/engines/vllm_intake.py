@@ -20,7 +20,7 @@ from radar_fast.errors import one_line
 from radar_fast.images import content_digest
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, ReasonKind, Scored
-from radar_fast.stages import StageClock
+from radar_fast.util.clock import StageClock
 
 __all__ = ["Intake", "Ready"]
 

@@ -25,7 +25,7 @@ from radar_fast.engines.shared_memory import KEPT_BYTES, Place, SharedMemory
 from radar_fast.errors import RadarError, one_line
 from radar_fast.protocols import open_protocol
 from radar_fast.sample import Prompt
-from radar_fast.stages import StageClock
+from radar_fast.util.clock import StageClock
 
 __all__ = ["Answer", "Failure", "Job", "serve"]
 

@@ -39,7 +39,7 @@ from radar_fast.engines.worker import Failure, Job
 from radar_fast.errors import EngineError, RadarError, UsageError
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.sample import Prompt, Reason
-from radar_fast.stages import StageClock
+from radar_fast.util.clock import StageClock
 
 __all__ = ["Workers", "can_reopen", "choose_worker_kind"]
 
