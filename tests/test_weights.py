@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from radar_fast.errors import ModelError
-from radar_fast.weights import tensors_of, weight_files
+from radar_fast.models.weights import tensors_of, weight_files
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

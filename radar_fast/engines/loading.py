@@ -8,7 +8,7 @@ from radar_fast import internvl
 from radar_fast.checkpoint import Checkpoint
 from radar_fast.config import DEVICES, DTYPES, check_choice
 from radar_fast.errors import ModelError, UsageError
-from radar_fast.weights import tensors_of, weight_files
+from radar_fast.models.weights import tensors_of, weight_files
 
 __all__ = ["load_model", "resolve_device", "resolve_dtype"]
 
