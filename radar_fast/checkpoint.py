@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from radar_fast import internvl
 from radar_fast.errors import ModelError, one_line
+from radar_fast.models import internvl
 
 __all__ = ["COMPOSED", "Checkpoint"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import transformers
 from vllm.model_executor.models.registry import ModelRegistry
 
-from radar_fast import internvl
+from radar_fast.models import internvl
 
 __all__ = ["InternVLChatConfig", "processor_arguments", "register"]
 
