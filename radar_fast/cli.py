@@ -425,7 +425,7 @@ def models() -> None:
 @click.option("--out", type=_PATH, metavar="DIR", required=True, help="The folder to make.")
 def compose(llm: Path, vision: Path, projector: Path | None, out: Path) -> None:
     """Put a LLaVA together that was published in parts, as one folder for --model."""
-    from radar_fast.compose import compose as put_together
+    from radar_fast.models.llava import compose as put_together
 
     made = put_together(llm, vision, out, projector)
     click.echo(

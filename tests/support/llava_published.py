@@ -1,6 +1,6 @@
 """LLaVA's parts as published, tiny and random, and its plain loop: tower, projector and language model called in turn.
 
-Restated from LLaVA's published code; shares nothing with ``radar_fast.compose`` or with transformers' own LLaVA.
+Restated from LLaVA's published code; shares nothing with ``radar_fast.models.llava`` or with transformers' own LLaVA.
 """
 
 import json
