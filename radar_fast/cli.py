@@ -402,7 +402,7 @@ def models() -> None:
     """List the model families, their prompts, and what of each has been checked."""
     from rich.table import Table
 
-    from radar_fast.families import FAMILIES, checked_by
+    from radar_fast.models.families import FAMILIES, checked_by
 
     table = Table(header_style="bold", pad_edge=False, box=None, padding=(0, 2, 0, 0))
     for heading in ("family", "architecture", "protocol", "checked on"):

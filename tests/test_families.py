@@ -30,7 +30,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from radar_fast.checkpoint import Checkpoint
 from radar_fast.cli import main
 from radar_fast.config import ENGINES, PROTOCOLS
-from radar_fast.families import FAMILIES
+from radar_fast.models.families import FAMILIES
 from radar_fast.models.llava import compose
 from radar_fast.sample import Scored
 from radar_fast.scores import judge
