@@ -21,8 +21,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
 from radar_fast import aggregate
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import EngineOptions, open_engine
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
 from radar_fast.readers import open_reader
 

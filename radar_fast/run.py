@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from radar_fast import metrics
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.conditions import Conditions
 from radar_fast.config import RunConfig
 from radar_fast.engines import WINDOW, Engine, EngineOptions, choose_engine, engine_identity
 from radar_fast.engines.live import LiveEngine
 from radar_fast.errors import UsageError
 from radar_fast.journal import Journal, read_records
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.official import export_official
 from radar_fast.progress import SilentWatch, Watch
 from radar_fast.protocols import Protocol, open_protocol

@@ -25,10 +25,10 @@ from radar_fast.bench.report import Entry, check_plot, report_of, tables_of, wri
 from radar_fast.bench.roofline import Architecture, Work, matrix_rate, sample_flops
 from radar_fast.bench.vllm_peers import check_vllm_peer
 from radar_fast.bench.workload import cut, generated_samples, read_samples, select, write_samples
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.demo import write_checkpoints
 from radar_fast.engines.encoding import Encoder
 from radar_fast.errors import DataError, EngineError, ModelError, UsageError
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
 from radar_fast.readers import open_reader
 from radar_fast.sample import EmbeddedImage, ImageFile, Sample

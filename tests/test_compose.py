@@ -23,10 +23,10 @@ from llava_published import (
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.cli import main
 from radar_fast.errors import ModelError, RadarError, UsageError
 from radar_fast.models import llava as module
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.models.llava import compose
 from radar_fast.protocols import open_protocol
 from radar_fast.sample import ImageFile, Sample

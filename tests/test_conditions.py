@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from plain import TAG, PlainLoop, Question
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.conditions import Conditions
 from radar_fast.engines import EngineOptions, open_engine
 from radar_fast.errors import UsageError
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
 from radar_fast.sample import ImageFile, Reason, ReasonKind, Sample
 

@@ -27,9 +27,9 @@ from tiny import write_internvl_chat, write_internvl_hf, write_qwen3vl, write_qw
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.cli import main
 from radar_fast.config import ENGINES, PROTOCOLS
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.models.families import FAMILIES
 from radar_fast.models.llava import compose
 from radar_fast.sample import Scored

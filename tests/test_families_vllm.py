@@ -20,7 +20,7 @@ from test_families import (
 )
 from tiny import write_internvl_chat
 
-from radar_fast.checkpoint import Checkpoint
+from radar_fast.models.checkpoint import Checkpoint
 
 
 def test_internvl_chat_equals_the_published_model(tmp_path: Path) -> None:

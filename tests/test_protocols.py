@@ -7,8 +7,8 @@ from family_samples import cases
 from PIL import Image
 from tiny import write_internvl_chat
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.errors import ModelError, UsageError
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol, smart_resize
 from radar_fast.sample import ImageFile, Prompt, Sample
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from tiny import write_qwen2vl
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.config import RunConfig
 from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
@@ -20,6 +19,7 @@ from radar_fast.engines import live as module
 from radar_fast.engines.live import LiveEngine
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.images import read_image
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
 from radar_fast.run import score, score_series
 from radar_fast.sample import AnyImage, Prompt, Scored

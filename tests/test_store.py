@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny import ROLE_TEMPLATE, write_llava
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import encoding
 from radar_fast.engines.encoding import Encoded, Encoder
 from radar_fast.engines.prepared import ImageReuse, PreparedImages
 from radar_fast.engines.store import PreparedStore, settings_digest
 from radar_fast.errors import UsageError
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.sample import EmbeddedImage, ImageFile, Prompt, Reason, ReasonKind, Sample
 

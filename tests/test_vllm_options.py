@@ -8,9 +8,9 @@ pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
 
 from tiny import write_qwen2vl
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines.vllm_options import WHOLE_REQUEST_TOKENS, engine_arguments, parse_arguments
 from radar_fast.errors import ModelError, UsageError
+from radar_fast.models.checkpoint import Checkpoint
 
 
 def test_values_get_the_types_that_vllm_gives_them() -> None:

@@ -17,13 +17,13 @@ import torch
 from PIL import Image
 from processes import uncovered
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import EngineOptions, choose_engine, nursery, open_engine, shared_memory
 from radar_fast.engines.encoding import Encoded, Encoder
 from radar_fast.engines.nursery import Nursery
 from radar_fast.engines.prepared import ImageReuse
 from radar_fast.engines.workers import Workers, can_reopen
 from radar_fast.errors import EngineError, UsageError
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.sample import EmbeddedImage, ImageFile, Prompt, Reason, ReasonKind, Sample
 from radar_fast.util.clock import StageClock

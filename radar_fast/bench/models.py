@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.demo.series import COMMON, write_checkpoints
 from radar_fast.engines.loading import resolve_device, resolve_dtype
 from radar_fast.errors import ModelError, UsageError
+from radar_fast.models.checkpoint import Checkpoint
 
 __all__ = ["DEMO", "Model", "known_names", "prepare_model"]
 

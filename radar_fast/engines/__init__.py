@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol as Interface
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.config import ENGINES, WORKER_KINDS, check_choice
 from radar_fast.engines.nursery import Nursery
 from radar_fast.errors import UsageError
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Scored
 

@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines.cuts import TextCuts
 from radar_fast.engines.prepared import ImageReuse, ImageTap, PreparedImages, stand_in
 from radar_fast.engines.store import PreparedStore, settings_digest
 from radar_fast.errors import ModelError, UsageError, one_line
 from radar_fast.images import read_image
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, ReasonKind
 from radar_fast.util.clock import StageClock

@@ -4,9 +4,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import Engine, EngineOptions, open_engine
 from radar_fast.engines.nursery import Nursery
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 
 __all__ = ["LiveEngine"]

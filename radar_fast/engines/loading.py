@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.config import DEVICES, DTYPES, check_choice
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.models import internvl
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.models.weights import tensors_of, weight_files
 
 __all__ = ["load_model", "resolve_device", "resolve_dtype"]

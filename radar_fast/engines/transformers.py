@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import WINDOW, EngineOptions
 from radar_fast.engines.cascade import Cascade, Flex, choose_attention, install, over, uninstall
 from radar_fast.engines.encoding import Encoded, Encoder
@@ -24,6 +23,7 @@ from radar_fast.engines.prepared import ImageReuse
 from radar_fast.engines.timing import DeviceTimer
 from radar_fast.engines.workers import Workers, choose_worker_kind
 from radar_fast.errors import EngineError, one_line
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
 from radar_fast.util.ahead import map_ahead

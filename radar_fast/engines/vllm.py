@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import WINDOW, EngineOptions
 from radar_fast.engines.loading import resolve_device, resolve_dtype
 from radar_fast.engines.vllm_intake import Intake, Ready
@@ -24,6 +23,7 @@ from radar_fast.engines.vllm_versions import (
     without_sent_images,
 )
 from radar_fast.errors import EngineError, ModelError, RadarError, UsageError, one_line
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
 from radar_fast.util.clock import StageClock

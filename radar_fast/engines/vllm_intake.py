@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import EngineOptions
 from radar_fast.engines.encoding import Encoded, Encoder, Split, Tokens, refused_images
 from radar_fast.engines.prepared import ImageReuse
@@ -18,6 +17,7 @@ from radar_fast.engines.vllm_requests import Plan, image_uuid, plan_requests
 from radar_fast.engines.workers import Workers, choose_worker_kind
 from radar_fast.errors import one_line
 from radar_fast.images import content_digest
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, ReasonKind, Scored
 from radar_fast.util.clock import StageClock

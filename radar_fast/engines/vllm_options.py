@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines.vllm_internvl import processor_arguments
 from radar_fast.engines.vllm_plugin import PREFIX, WorkerExtension
 from radar_fast.errors import ModelError, UsageError
+from radar_fast.models.checkpoint import Checkpoint
 
 __all__ = ["WHOLE_REQUEST_TOKENS", "engine_arguments", "parse_arguments"]
 

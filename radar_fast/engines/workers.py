@@ -28,7 +28,6 @@ from typing import Self
 import torch
 
 from radar_fast import errors
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.config import PROTOCOLS
 from radar_fast.engines import EngineOptions
 from radar_fast.engines.encoding import Encoded
@@ -37,6 +36,7 @@ from radar_fast.engines.prepared import ImageReuse
 from radar_fast.engines.shared_memory import SharedMemory, nameless_file
 from radar_fast.engines.worker import Failure, Job
 from radar_fast.errors import EngineError, RadarError, UsageError
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.sample import Prompt, Reason
 from radar_fast.util.clock import StageClock

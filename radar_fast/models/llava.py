@@ -16,8 +16,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radar_fast.checkpoint import COMPOSED, Checkpoint
 from radar_fast.errors import ModelError, UsageError, one_line
+from radar_fast.models.checkpoint import COMPOSED, Checkpoint
 from radar_fast.models.weights import tensors_of, weight_files
 from radar_fast.util.atomic import sync_folder
 

@@ -4,9 +4,9 @@ A protocol is data and two small functions: how a sample becomes a prompt, and w
 checkpoint's own processor sees it. Both engines take it as it is. One file a family.
 """
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.config import PROTOCOLS, check_choice
 from radar_fast.errors import UsageError
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols.base import Protocol
 from radar_fast.protocols.chat import chat, takes_roles
 from radar_fast.protocols.internvl import internvl

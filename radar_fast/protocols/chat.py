@@ -3,8 +3,8 @@
 import re
 from functools import partial
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.errors import ModelError, UsageError
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols.base import Protocol, check_pixels
 from radar_fast.sample import Markup, Placeholder, Prompt, Sample
 

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.errors import ModelError
 from radar_fast.models import internvl as published
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols.base import Protocol, is_inline, leading, separator
 from radar_fast.sample import AnyImage, Markup, Placeholder, Prompt, Sample
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from PIL import Image
 
-from radar_fast.checkpoint import Checkpoint
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols.base import Protocol, is_inline, leading, separator
 from radar_fast.sample import AnyImage, Markup, Placeholder, Prompt, Sample
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from radar_fast.checkpoint import Checkpoint
 from radar_fast.engines import Engine, EngineOptions, open_engine
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.sample import Sample, Scored
 
