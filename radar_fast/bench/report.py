@@ -20,7 +20,7 @@ from rich.text import Text
 from radar_fast.bench.process import Round
 from radar_fast.bench.roofline import Work
 from radar_fast.errors import ResultsError, UsageError
-from radar_fast.results import library_versions
+from radar_fast.results.folder import library_versions
 from radar_fast.tables import new_table
 from radar_fast.util.clock import STAGES
 
