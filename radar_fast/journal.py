@@ -1,4 +1,4 @@
-"""The results file ``samples.jsonl``: one :class:`~radar_fast.record.Record` a line, only ever appended to.
+"""The results file ``samples.jsonl``: one :class:`~radar_fast.results.record.Record` a line, only ever appended to.
 
 A run can die at any moment (SIGKILL, full disk, power) and the same command goes on where it stopped. So each
 call of :meth:`Journal.append` hands its lines to the operating system at once, nothing waits in a buffer of ours,
@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from radar_fast.errors import ResultsError
-from radar_fast.record import Key, Record, json_of, line_of, record_from
+from radar_fast.results.record import Key, Record, json_of, line_of, record_from
 from radar_fast.util.atomic import cannot, sync_folder
 
 __all__ = ["Journal", "read_records"]

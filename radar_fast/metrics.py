@@ -50,7 +50,7 @@ DRAWS_AT_ONCE = 1 << 18  # of the bootstrap: 2 MiB an array, which stays in the 
 
 
 class RecordLike(Protocol):
-    """What is read of a record; :class:`radar_fast.record.Record` has it."""
+    """What is read of a record; :class:`radar_fast.results.record.Record` has it."""
 
     @property
     def id(self) -> str: ...

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from radar_fast.errors import ResultsError
 from radar_fast.metrics import is_macro
-from radar_fast.record import Record
+from radar_fast.results.record import Record
 from radar_fast.scores import mean_score, softmax_float32
 from radar_fast.util.atomic import write_bytes_atomic
 

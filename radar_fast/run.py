@@ -22,8 +22,8 @@ from radar_fast.official import export_official
 from radar_fast.progress import SilentWatch, Watch
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.readers import Reader, Selection, open_reader
-from radar_fast.record import record_of
 from radar_fast.results.folder import ResultFolder
+from radar_fast.results.record import record_of
 from radar_fast.sample import Prompt, Sample, Scored
 from radar_fast.survey import Survey, survey
 from radar_fast.util.atomic import write_json_atomic

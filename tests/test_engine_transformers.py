@@ -23,7 +23,7 @@ from radar_fast.errors import EngineError, ModelError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
 from radar_fast.readers import open_reader
-from radar_fast.record import record_of
+from radar_fast.results.record import record_of
 from radar_fast.sample import ImageFile, ReasonKind, Sample, Scored
 
 BOUND = 1e-4

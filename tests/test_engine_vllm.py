@@ -21,7 +21,7 @@ from radar_fast.demo.show import PIXELS
 from radar_fast.engines.vllm import IN_FLIGHT, VllmEngine
 from radar_fast.errors import EngineError, ModelError
 from radar_fast.readers import open_reader
-from radar_fast.record import record_of
+from radar_fast.results.record import record_of
 from radar_fast.sample import ImageFile, ReasonKind, Sample
 
 BOUND = 1e-4

@@ -22,7 +22,7 @@ from test_record import a_record, records
 from radar_fast import journal as module
 from radar_fast.errors import ResultsError
 from radar_fast.journal import Journal, read_records
-from radar_fast.record import Record
+from radar_fast.results.record import Record
 
 ROOT = Path(__file__).resolve().parents[1]
 

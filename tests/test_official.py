@@ -14,7 +14,7 @@ from radar_fast.errors import ResultsError
 from radar_fast.journal import Journal, read_records
 from radar_fast.metrics import summarize
 from radar_fast.official import export_official
-from radar_fast.record import Record, record_of
+from radar_fast.results.record import Record, record_of
 from radar_fast.sample import Candidate, Reason, ReasonKind, Sample, Scored
 
 NAME = "tiny-qwen2vl_200704~602112"

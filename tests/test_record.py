@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from radar_fast.errors import ResultsError
-from radar_fast.record import Record, json_of, line_of, record_from, record_of
+from radar_fast.results.record import Record, json_of, line_of, record_from, record_of
 from radar_fast.sample import Candidate, Reason, ReasonKind, Sample, Scored
 
 
