@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from radar_fast.errors import ResultsError, UsageError
-from radar_fast.journal import read_records
 from radar_fast.metrics import Aggregation, Row, Table, collect, draws_for, interval, is_macro, mean_of_means
 from radar_fast.results.folder import ResultFolder, differences
+from radar_fast.results.journal import read_records
 from radar_fast.results.record import Key, Record
 
 __all__ = ["Comparison", "Difference", "Run", "compare", "compare_tables", "read_run"]

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from radar_fast.comparison import Difference, compare, compare_tables, read_run
 from radar_fast.errors import ResultsError, UsageError
-from radar_fast.journal import Journal
 from radar_fast.metrics import Row, summarize
+from radar_fast.results.journal import Journal
 from radar_fast.results.record import record_of
 from radar_fast.sample import Candidate, Reason, ReasonKind, Sample, Scored
 

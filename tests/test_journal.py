@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_record import a_record, records
 
-from radar_fast import journal as module
 from radar_fast.errors import ResultsError
-from radar_fast.journal import Journal, read_records
+from radar_fast.results import journal as module
+from radar_fast.results.journal import Journal, read_records
 from radar_fast.results.record import Record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -176,7 +176,7 @@ WRITER = """
     import sys
     from pathlib import Path
     from test_record import a_record
-    from radar_fast.journal import Journal
+    from radar_fast.results.journal import Journal
 
     path, total = Path(sys.argv[1]), int(sys.argv[2])
     with Journal.open(path) as journal:
@@ -219,7 +219,7 @@ FULL_DISK = """
     from pathlib import Path
     from test_record import a_record
     from radar_fast.errors import ResultsError
-    from radar_fast.journal import Journal
+    from radar_fast.results.journal import Journal
 
     path, limit, batch = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     journal = Journal.open(path)
@@ -307,7 +307,7 @@ def test_the_disk_is_asked_now_and_then(path: Path, monkeypatch: pytest.MonkeyPa
 HOLDER = """
     import sys
     from pathlib import Path
-    from radar_fast.journal import Journal
+    from radar_fast.results.journal import Journal
 
     with Journal.open(Path(sys.argv[1])):
         print("open", flush=True)
@@ -332,7 +332,7 @@ FORKING = """
     import os, sys, time
     from pathlib import Path
     from radar_fast.errors import ResultsError
-    from radar_fast.journal import Journal
+    from radar_fast.results.journal import Journal
 
     journal = Journal.open(Path(sys.argv[1]))
     if os.fork() == 0:

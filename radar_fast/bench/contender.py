@@ -9,9 +9,9 @@ from typing import Protocol as Interface
 
 from radar_fast.engines import EngineOptions, open_engine
 from radar_fast.errors import EngineError
-from radar_fast.journal import Journal
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
+from radar_fast.results.journal import Journal
 from radar_fast.results.record import record_of
 from radar_fast.sample import Sample, Scored
 
