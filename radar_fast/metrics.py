@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radar_fast.errors import ResultsError, UsageError
-from radar_fast.facets import KEYS, Facet, directory_facets, task_facets
+from radar_fast.results.facets import KEYS, Facet, directory_facets, task_facets
 from radar_fast.scores import judge
 
 __all__ = [
@@ -105,7 +105,7 @@ class Row:
     tokens_minimal: int
     seconds: float
     facts: Mapping[str, str | int]
-    """Of the metadata, what :mod:`radar_fast.facets` counts by."""
+    """Of the metadata, what :mod:`radar_fast.results.facets` counts by."""
 
     @property
     def sds(self) -> float | None:
@@ -149,7 +149,7 @@ class Entry:
     reasons: Mapping[str, int]
     """How many samples are unscored for which kind of reason, in alphabetical order."""
     facets: Mapping[str, Facet] = field(default_factory=dict)
-    """Numbers that only this benchmark has, by name; see :mod:`radar_fast.facets`."""
+    """Numbers that only this benchmark has, by name; see :mod:`radar_fast.results.facets`."""
 
     def to_dict(self) -> dict[str, object]:
         """For JSON; the keys are the fields, and for each facet its name."""

@@ -164,7 +164,7 @@ class Sample:
     metadata: Mapping[str, str | int] = field(default_factory=lambda: MappingProxyType({}))
     """What exports need and scoring does not: ``question`` (as published), ``index`` (place in its file), ``file``.
     Some keys have a meaning of their own: ``hint`` (for a prompt that lists the options), and those that
-    :mod:`radar_fast.facets` counts by."""
+    :mod:`radar_fast.results.facets` counts by."""
     reason: Reason | None = None
     """Set by a reader that found the record unfit to be scored; ``parts`` and ``candidates`` may then be empty."""
     ordered: bool = False

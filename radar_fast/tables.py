@@ -114,7 +114,7 @@ def _difference_cells(entry: Mapping[str, Any], *, wide: bool) -> list[str]:
 
 
 def _facet_tables(summary: Mapping[str, Any]) -> list[Table]:
-    """What only some benchmarks have (:mod:`radar_fast.facets`), a table a kind that is there."""
+    """What only some benchmarks have (:mod:`radar_fast.results.facets`), a table a kind that is there."""
     groups = new_table("task: right as a whole", ("accuracy", "groups", "incomplete"))
     graded = new_table("task: grades", ("mean abs. error", "split at", "split accuracy"))
     classes = new_table("task: class", ("accuracy", "scored"))

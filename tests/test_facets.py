@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from radar_fast.facets import Classes, Graded, Groups, Versions, directory_facets, task_facets
+from radar_fast.results.facets import Classes, Graded, Groups, Versions, directory_facets, task_facets
 
 
 @dataclass(frozen=True)
