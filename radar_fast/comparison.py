@@ -3,7 +3,7 @@
 A difference is the second run's number less the first's, over the samples that both have scored. Those of one sample
 go together, so what is hard about a sample counts for neither side, and a difference can be told from chance with far
 fewer samples than two separate intervals would need. The interval is a percentile bootstrap over the pairs; a directory
-that is averaged over its files (:mod:`radar_fast.metrics`) resamples within each of them.
+that is averaged over its files (:mod:`radar_fast.results.metrics`) resamples within each of them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from radar_fast.errors import ResultsError, UsageError
-from radar_fast.metrics import Aggregation, Row, Table, collect, draws_for, interval, is_macro, mean_of_means
 from radar_fast.results.folder import ResultFolder, differences
 from radar_fast.results.journal import read_records
+from radar_fast.results.metrics import Aggregation, Row, Table, collect, draws_for, interval, is_macro, mean_of_means
 from radar_fast.results.record import Key, Record
 
 __all__ = ["Comparison", "Difference", "Run", "compare", "compare_tables", "read_run"]

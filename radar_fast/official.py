@@ -3,7 +3,7 @@
 A folder per data file with two files: ``<name>.json`` lists the scored records, ``<name>.txt`` has the line with the
 success rate and the mean probability of the answer. Directories of MMBench and MMMU_Pro also have a ``total`` folder
 over their files. The arithmetic is the scripts' own, plain sums in file order and a float32 softmax, so that the
-digits agree too. Their denominators differ from those of :mod:`radar_fast.metrics`: a record that could not be
+digits agree too. Their denominators differ from those of :mod:`radar_fast.results.metrics`: a record that could not be
 scored counts in the success rate, and not in the mean probability.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from radar_fast.errors import ResultsError
-from radar_fast.metrics import is_macro
+from radar_fast.results.metrics import is_macro
 from radar_fast.results.record import Record
 from radar_fast.scores import mean_score, softmax_float32
 from radar_fast.util.atomic import write_bytes_atomic

@@ -10,7 +10,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from radar_fast import metrics
 from radar_fast.conditions import Conditions
 from radar_fast.config import RunConfig
 from radar_fast.engines import WINDOW, Engine, EngineOptions, choose_engine, engine_identity
@@ -21,6 +20,7 @@ from radar_fast.official import export_official
 from radar_fast.progress import SilentWatch, Watch
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.readers import Reader, Selection, open_reader
+from radar_fast.results import metrics
 from radar_fast.results.folder import ResultFolder
 from radar_fast.results.journal import Journal, read_records
 from radar_fast.results.record import record_of

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from radar_fast.comparison import Difference, compare, compare_tables, read_run
 from radar_fast.errors import ResultsError, UsageError
-from radar_fast.metrics import Row, summarize
 from radar_fast.results.journal import Journal
+from radar_fast.results.metrics import Row, summarize
 from radar_fast.results.record import record_of
 from radar_fast.sample import Candidate, Reason, ReasonKind, Sample, Scored
 
@@ -114,7 +114,7 @@ def test_both_sides_are_the_means_that_a_summary_has() -> None:
         for n in range(40)
     ]
     table = list(map(record_of, records))
-    from radar_fast.metrics import collect
+    from radar_fast.results.metrics import collect
 
     found = compare_tables(collect(table).rows, collect(table).rows, bootstrap=50).overall
     summary = summarize(table, bootstrap=0).overall

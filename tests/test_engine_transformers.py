@@ -15,7 +15,6 @@ from plain import TAG, PlainLoop, Question, puzzle_questions, sds
 from processes import uncovered
 from tiny import ROLE_TEMPLATE, write_llava, write_qwen2vl
 
-from radar_fast import metrics
 from radar_fast.engines import WINDOW, EngineOptions, open_engine
 from radar_fast.engines import transformers as module
 from radar_fast.engines.transformers import TransformersEngine
@@ -23,6 +22,7 @@ from radar_fast.errors import EngineError, ModelError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
 from radar_fast.readers import open_reader
+from radar_fast.results import metrics
 from radar_fast.results.record import record_of
 from radar_fast.sample import ImageFile, ReasonKind, Sample, Scored
 

@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 from side_by_side import largest_difference, opened, scored_by
 from tiny import ROLE_TEMPLATE, write_llava
 
-from radar_fast import metrics
 from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
 from radar_fast.engines.vllm import IN_FLIGHT, VllmEngine
 from radar_fast.errors import EngineError, ModelError
 from radar_fast.readers import open_reader
+from radar_fast.results import metrics
 from radar_fast.results.record import record_of
 from radar_fast.sample import ImageFile, ReasonKind, Sample
 

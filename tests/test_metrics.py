@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radar_fast.errors import ResultsError, UsageError
-from radar_fast.metrics import Entry, collect, engine_totals, is_macro, summarize
+from radar_fast.results.metrics import Entry, collect, engine_totals, is_macro, summarize
 
 QUICK = 50
 
@@ -258,7 +258,7 @@ def test_intervals_have_the_width_of_the_normal_approximation() -> None:
 
 def test_more_samples_than_draws_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = summarize(lines(100), bootstrap=QUICK)
-    monkeypatch.setattr("radar_fast.metrics.DRAWS_AT_ONCE", 7)
+    monkeypatch.setattr("radar_fast.results.metrics.DRAWS_AT_ONCE", 7)
     assert summarize(lines(100), bootstrap=QUICK) == at_once
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from radar_fast.comparison import compare_tables
-from radar_fast.metrics import collect, summarize
+from radar_fast.results.metrics import collect, summarize
 from radar_fast.results.record import Record, record_of
 from radar_fast.sample import Candidate, Sample, Scored
 from radar_fast.tables import MOST_CLASSES, comparison_tables, summary_tables
