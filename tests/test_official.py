@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from radar_fast.errors import ResultsError
-from radar_fast.official import export_official
 from radar_fast.results.journal import Journal, read_records
 from radar_fast.results.metrics import summarize
+from radar_fast.results.official import export_official
 from radar_fast.results.record import Record, record_of
 from radar_fast.sample import Candidate, Reason, ReasonKind, Sample, Scored
 
