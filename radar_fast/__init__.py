@@ -3,7 +3,6 @@
 Importing this package imports neither torch nor transformers nor vLLM; engines do, when they are opened.
 """
 
-from radar_fast.comparison import Comparison, compare
 from radar_fast.conditions import Conditions
 from radar_fast.config import RunConfig
 from radar_fast.engines import Engine, EngineOptions, open_engine
@@ -11,6 +10,7 @@ from radar_fast.errors import DataError, EngineError, ModelError, RadarError, Re
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.readers import Selection, open_reader
+from radar_fast.results.comparison import Comparison, compare
 from radar_fast.run import aggregate, score, score_series, summarize
 from radar_fast.sample import (
     Candidate,

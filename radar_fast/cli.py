@@ -259,7 +259,7 @@ def compare(first: Path, second: Path, pairs: tuple[str, ...], file: Path | None
 
     Differences are B less A, with paired 95% bootstrap intervals.
     """
-    from radar_fast.comparison import compare as compared
+    from radar_fast.results.comparison import compare as compared
     from radar_fast.tables import comparison_tables
     from radar_fast.util.atomic import write_json_atomic
 

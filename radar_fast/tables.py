@@ -47,7 +47,7 @@ def summary_tables(summary: Mapping[str, Any], width: int) -> list[Table]:
 
 
 def comparison_tables(comparison: Mapping[str, Any], width: int) -> list[Table]:
-    """A table a section of what :func:`radar_fast.comparison.compare` found, the overall row under the last.
+    """A table a section of what :func:`radar_fast.results.comparison.compare` found, the overall row under the last.
 
     Args:
         comparison: as a dictionary.

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radar_fast.comparison import Difference, compare, compare_tables, read_run
 from radar_fast.errors import ResultsError, UsageError
+from radar_fast.results.comparison import Difference, compare, compare_tables, read_run
 from radar_fast.results.journal import Journal
 from radar_fast.results.metrics import Row, summarize
 from radar_fast.results.record import record_of

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from radar_fast.comparison import compare_tables
+from radar_fast.results.comparison import compare_tables
 from radar_fast.results.metrics import collect, summarize
 from radar_fast.results.record import Record, record_of
 from radar_fast.sample import Candidate, Sample, Scored
