@@ -13,8 +13,8 @@ from rich.text import Text
 
 from radar_fast.config import FORMATS, PROTOCOLS, RunConfig
 from radar_fast.errors import RadarError, UsageError
-from radar_fast.progress import watch_on
 from radar_fast.sample import ReasonKind
+from radar_fast.terminal.progress import watch_on
 
 if TYPE_CHECKING:
     from radar_fast.readers import Reader, Selection

@@ -16,7 +16,6 @@ from radar_fast.engines import WINDOW, Engine, EngineOptions, choose_engine, eng
 from radar_fast.engines.live import LiveEngine
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
-from radar_fast.progress import SilentWatch, Watch
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.readers import Reader, Selection, open_reader
 from radar_fast.results import metrics
@@ -26,6 +25,7 @@ from radar_fast.results.official import export_official
 from radar_fast.results.record import record_of
 from radar_fast.sample import Prompt, Sample, Scored
 from radar_fast.survey import Survey, survey
+from radar_fast.terminal.progress import SilentWatch, Watch
 from radar_fast.util.atomic import write_json_atomic
 
 __all__ = ["aggregate", "score", "score_series", "summarize"]

@@ -1,0 +1,3 @@
+"""What a person sees on a terminal."""
+
+__all__: list[str] = []
