@@ -183,7 +183,7 @@ def inspect(data: Path, fields: tuple[str, ...], abilities: tuple[str, ...], **o
     DATA cannot be read.
     """
     from radar_fast.inspection import inspect_samples
-    from radar_fast.tables import new_table
+    from radar_fast.terminal.tables import new_table
 
     reader, selection = _opened(data, fields, abilities, options)
     reports = inspect_samples(selection.apply(reader))
@@ -260,7 +260,7 @@ def compare(first: Path, second: Path, pairs: tuple[str, ...], file: Path | None
     Differences are B less A, with paired 95% bootstrap intervals.
     """
     from radar_fast.results.comparison import compare as compared
-    from radar_fast.tables import comparison_tables
+    from radar_fast.terminal.tables import comparison_tables
     from radar_fast.util.atomic import write_json_atomic
 
     comparison: dict[str, Any] = compared(first, second, pairs=_pairs("--pair", pairs)).to_dict()
@@ -453,7 +453,7 @@ def _console() -> Console:
 
 
 def _print_summary(console: Console, summary: dict[str, Any]) -> None:
-    from radar_fast.tables import summary_tables
+    from radar_fast.terminal.tables import summary_tables
 
     for table in summary_tables(summary, console.width):
         console.print()
@@ -471,7 +471,7 @@ def _print_summary(console: Console, summary: dict[str, Any]) -> None:
 
 def _print_growth(console: Console, summaries: dict[str, dict[str, Any]]) -> None:
     """SDS of a series of checkpoints, a column each."""
-    from radar_fast.tables import growth_table
+    from radar_fast.terminal.tables import growth_table
 
     for section, heading in (("tasks", "task"), ("directories", "directory"), ("abilities", "ability")):
         console.print(f"\nSDS by {heading}")

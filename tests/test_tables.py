@@ -13,7 +13,7 @@ from radar_fast.results.comparison import compare_tables
 from radar_fast.results.metrics import collect, summarize
 from radar_fast.results.record import Record, record_of
 from radar_fast.sample import Candidate, Sample, Scored
-from radar_fast.tables import MOST_CLASSES, comparison_tables, summary_tables
+from radar_fast.terminal.tables import MOST_CLASSES, comparison_tables, summary_tables
 
 
 def records(seed: int, task: str = "task", directory: str = "d", count: int = 12, **metadata: Any) -> list[Record]:

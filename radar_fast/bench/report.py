@@ -21,7 +21,7 @@ from radar_fast.bench.process import Round
 from radar_fast.bench.roofline import Work
 from radar_fast.errors import ResultsError, UsageError
 from radar_fast.results.folder import library_versions
-from radar_fast.tables import new_table
+from radar_fast.terminal.tables import new_table
 from radar_fast.util.clock import STAGES
 
 __all__ = ["PARITY", "STAGE_ORDER", "Entry", "check_plot", "report_of", "tables_of", "write_plot"]

@@ -11,8 +11,8 @@ from radar_fast.demo.mini_m3 import write_mini_m3
 from radar_fast.demo.series import write_checkpoints
 from radar_fast.errors import ResultsError
 from radar_fast.run import score
-from radar_fast.tables import growth_table
 from radar_fast.terminal.progress import watch_on
+from radar_fast.terminal.tables import growth_table
 
 __all__ = ["PIXELS", "show"]
 
