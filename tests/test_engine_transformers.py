@@ -16,8 +16,8 @@ from processes import uncovered
 from tiny import ROLE_TEMPLATE, write_llava, write_qwen2vl
 
 from radar_fast.engines import WINDOW, EngineOptions, open_engine
-from radar_fast.engines import transformers as module
-from radar_fast.engines.transformers import TransformersEngine
+from radar_fast.engines.transformers import engine as module
+from radar_fast.engines.transformers.engine import TransformersEngine
 from radar_fast.errors import EngineError, ModelError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol

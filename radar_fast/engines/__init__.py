@@ -207,6 +207,6 @@ def open_engine(name: str, checkpoint: Checkpoint | None, protocol: Protocol, op
         from radar_fast.engines.vllm import VllmEngine
 
         return VllmEngine(checkpoint, protocol, options)
-    from radar_fast.engines.transformers import TransformersEngine
+    from radar_fast.engines.transformers.engine import TransformersEngine
 
     return TransformersEngine(checkpoint, protocol, options)

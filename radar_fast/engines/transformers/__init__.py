@@ -1,0 +1,3 @@
+"""One pass on transformers, anywhere."""
+
+__all__: list[str] = []
