@@ -17,7 +17,7 @@ from tiny import ROLE_TEMPLATE, write_llava
 
 from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
-from radar_fast.engines.vllm import IN_FLIGHT, VllmEngine
+from radar_fast.engines.vllm.engine import IN_FLIGHT, VllmEngine
 from radar_fast.errors import EngineError, ModelError
 from radar_fast.readers import open_reader
 from radar_fast.results import metrics

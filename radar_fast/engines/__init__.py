@@ -204,7 +204,7 @@ def open_engine(name: str, checkpoint: Checkpoint | None, protocol: Protocol, op
     if checkpoint is None:
         raise UsageError(f"--engine {name}: needs --model")
     if name == "vllm":
-        from radar_fast.engines.vllm import VllmEngine
+        from radar_fast.engines.vllm.engine import VllmEngine
 
         return VllmEngine(checkpoint, protocol, options)
     from radar_fast.engines.transformers.engine import TransformersEngine

@@ -1,0 +1,3 @@
+"""One pass on vLLM, on GPU nodes."""
+
+__all__: list[str] = []
