@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from side_by_side import opened, scored_by
 from tiny import write_internvl_chat
 
-from radar_fast.engines.loading import load_model
+from radar_fast.engines.transformers.loading import load_model
 from radar_fast.errors import ModelError
 from radar_fast.models import internvl
 from radar_fast.models.checkpoint import Checkpoint

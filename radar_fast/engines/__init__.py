@@ -140,7 +140,7 @@ def engine_identity(name: str, checkpoint: Checkpoint | None, options: EngineOpt
     name, _ = choose_engine(name, options)
     if name == "fake" or checkpoint is None:
         return {"name": name, "device": "none", "dtype": "none"}
-    from radar_fast.engines.loading import resolve_device, resolve_dtype
+    from radar_fast.engines.transformers.loading import resolve_device, resolve_dtype
 
     device = resolve_device(options.device)
     dtype = resolve_dtype(options.dtype, checkpoint, device)

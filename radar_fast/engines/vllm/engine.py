@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from radar_fast.engines import WINDOW, EngineOptions
-from radar_fast.engines.loading import resolve_device, resolve_dtype
+from radar_fast.engines.transformers.loading import resolve_device, resolve_dtype
 from radar_fast.engines.vllm_intake import Intake, Ready
 from radar_fast.engines.vllm_versions import (
     check_version,
