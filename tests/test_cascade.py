@@ -16,8 +16,8 @@ from tiny import ROLE_TEMPLATE, write_llava, write_qwen2vl
 from radar_fast.engines import EngineOptions, cascade
 from radar_fast.engines.cascade import Cascade, Flex, choose_attention, merge, varlen_reference
 from radar_fast.engines.encoding import Encoded
-from radar_fast.engines.packing import flat, plan_flat
 from radar_fast.engines.transformers.engine import TransformersEngine
+from radar_fast.engines.transformers.packing import flat, plan_flat
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol

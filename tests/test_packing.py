@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radar_fast.engines.encoding import Encoded
-from radar_fast.engines.packing import PADDING_SHARE, batch, packed_length, plan
+from radar_fast.engines.transformers.packing import PADDING_SHARE, batch, packed_length, plan
 from radar_fast.sample import Prompt, Sample
 
 PROMPT = Prompt(Sample("1", "t", "d", "a", ("?",), ("x", "y"), 0), ("?",), " ", ("x", "y"))

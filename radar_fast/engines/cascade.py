@@ -26,7 +26,7 @@ from typing import Any, Protocol
 import torch
 
 from radar_fast.config import ATTENTIONS, check_choice
-from radar_fast.engines.packing import Flat
+from radar_fast.engines.transformers.packing import Flat
 from radar_fast.errors import UsageError
 
 __all__ = [
