@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny import ROLE_TEMPLATE, write_llava, write_qwen2vl
 
-from radar_fast.engines import EngineOptions, cascade
-from radar_fast.engines.cascade import Cascade, Flex, choose_attention, merge, varlen_reference
+from radar_fast.engines import EngineOptions
 from radar_fast.engines.encoding import Encoded
+from radar_fast.engines.transformers import attention as cascade
+from radar_fast.engines.transformers.attention import Cascade, Flex, choose_attention, merge, varlen_reference
 from radar_fast.engines.transformers.engine import TransformersEngine
 from radar_fast.engines.transformers.packing import flat, plan_flat
 from radar_fast.errors import UsageError
