@@ -13,8 +13,8 @@ import torch
 
 from radar_fast.bench.contender import Outcome, Setup
 from radar_fast.engines.encoding import Encoder
-from radar_fast.engines.timing import DeviceTimer
 from radar_fast.engines.transformers.loading import load_model
+from radar_fast.engines.transformers.timing import DeviceTimer
 from radar_fast.errors import EngineError
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, Sample
