@@ -24,7 +24,7 @@ from vllm.model_executor.models.registry import ModelRegistry
 
 from radar_fast.engines import vllm_internvl
 from radar_fast.engines.head import by_row
-from radar_fast.engines.vllm_head import AnswerHead
+from radar_fast.engines.vllm.head import AnswerHead
 
 __all__ = ["ANSWER_TOKENS", "PREFIX", "TARGETS", "CandidatePooler", "WorkerExtension", "derive", "register"]
 

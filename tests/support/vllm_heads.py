@@ -13,7 +13,7 @@ from vllm.distributed import init_distributed_environment, initialize_model_para
 from vllm.model_executor.layers.logits_processor import LogitsProcessor
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 
-from radar_fast.engines.vllm_head import AnswerHead, watch_head
+from radar_fast.engines.vllm.head import AnswerHead, watch_head
 
 ROWS, WIDTH, VOCABULARY = 70, 48, 507
 IGNORED = -100
