@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radar_fast.engines.vllm_requests import plan_requests
+from radar_fast.engines.vllm.requests import plan_requests
 
 suffixes = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=5)
 

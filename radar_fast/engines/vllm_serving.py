@@ -21,9 +21,9 @@ from vllm import PoolingParams
 from vllm.plugins.io_processors.interface import IOProcessor
 
 from radar_fast.engines.encoding import Encoder
+from radar_fast.engines.vllm.requests import Plan, image_uuid, plan_requests
 from radar_fast.engines.vllm_plugin import TARGETS
 from radar_fast.engines.vllm_processor import serve_pixels_of
-from radar_fast.engines.vllm_requests import Plan, image_uuid, plan_requests
 from radar_fast.engines.vllm_versions import EachItsOwn
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
@@ -120,7 +120,7 @@ def _image(url: object, where: str) -> AnyImage:
 class CandidateProcessor(IOProcessor):  # type: ignore[misc] # vLLM is untyped here
     """Between an HTTP request and the candidate pooler.
 
-    A question becomes the requests of :func:`~radar_fast.engines.vllm_requests.plan_requests`. They share a cache salt
+    A question becomes the requests of :func:`~radar_fast.engines.vllm.requests.plan_requests`. They share a cache salt
     that no other question has: its candidates read each other's prefix and nobody else's blocks, so that no cached
     block can reach past a row that is wanted.
     """
