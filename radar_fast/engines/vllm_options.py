@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from radar_fast.engines.vllm_internvl import processor_arguments
+from radar_fast.engines.vllm.internvl import processor_arguments
 from radar_fast.engines.vllm_plugin import PREFIX, WorkerExtension
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.models.checkpoint import Checkpoint

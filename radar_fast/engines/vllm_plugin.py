@@ -22,8 +22,8 @@ from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 from vllm.model_executor.models.registry import ModelRegistry
 
-from radar_fast.engines import vllm_internvl
 from radar_fast.engines.head import by_row
+from radar_fast.engines.vllm import internvl as vllm_internvl
 from radar_fast.engines.vllm.head import AnswerHead
 
 __all__ = ["ANSWER_TOKENS", "PREFIX", "TARGETS", "CandidatePooler", "WorkerExtension", "derive", "register"]
