@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from radar_fast.engines import EngineOptions, choose_engine
-from radar_fast.engines import vllm_versions as versions
+from radar_fast.engines.vllm import compat as versions
 from radar_fast.errors import UsageError
 
 

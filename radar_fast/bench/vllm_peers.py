@@ -36,7 +36,7 @@ def check_vllm_peer(name: str, device: str) -> None:
     Raises:
         UsageError: no vLLM, one of another version, or ``vllm-token-ids`` where there is no V2 runner.
     """
-    from radar_fast.engines.vllm_versions import check_version, installed_version
+    from radar_fast.engines.vllm.compat import check_version, installed_version
 
     check_version()
     if name != "vllm-token-ids":

@@ -178,7 +178,7 @@ def choose_engine(name: str, options: EngineOptions) -> tuple[str, str]:
 def _best_engine(device: str) -> tuple[str, str]:
     import torch
 
-    from radar_fast.engines.vllm_versions import check_version, installed_version
+    from radar_fast.engines.vllm.compat import check_version, installed_version
 
     if device == "cpu" or not torch.cuda.is_available():
         return "transformers", "--device is cpu" if device == "cpu" else "there is no GPU"

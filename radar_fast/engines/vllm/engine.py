@@ -15,13 +15,13 @@ import torch
 
 from radar_fast.engines import WINDOW, EngineOptions
 from radar_fast.engines.transformers.loading import resolve_device, resolve_dtype
-from radar_fast.engines.vllm_intake import Intake, Ready
-from radar_fast.engines.vllm_versions import (
+from radar_fast.engines.vllm.compat import (
     check_version,
     end_waiting_when_dead,
     set_environment,
     without_sent_images,
 )
+from radar_fast.engines.vllm_intake import Intake, Ready
 from radar_fast.errors import EngineError, ModelError, RadarError, UsageError, one_line
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
