@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from radar_fast.engines.vllm.internvl import processor_arguments
-from radar_fast.engines.vllm_plugin import PREFIX, WorkerExtension
+from radar_fast.engines.vllm.plugin import PREFIX, WorkerExtension
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 
@@ -91,7 +91,7 @@ def engine_arguments(
     """
     from vllm.model_executor.models.registry import ModelRegistry
 
-    from radar_fast.engines.vllm_plugin import register
+    from radar_fast.engines.vllm.plugin import register
 
     register()
     architecture = checkpoint.architecture

@@ -22,9 +22,9 @@ from vllm.plugins.io_processors.interface import IOProcessor
 
 from radar_fast.engines.encoding import Encoder
 from radar_fast.engines.vllm.compat import EachItsOwn
+from radar_fast.engines.vllm.plugin import TARGETS
 from radar_fast.engines.vllm.preprocessor import serve_pixels_of
 from radar_fast.engines.vllm.requests import Plan, image_uuid, plan_requests
-from radar_fast.engines.vllm_plugin import TARGETS
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
 from radar_fast.sample import AnyImage, EmbeddedImage, Part, Reason, Sample

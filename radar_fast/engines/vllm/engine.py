@@ -56,7 +56,7 @@ class _Counts:
 
 
 class VllmEngine:
-    """Scores prompts with vLLM and the candidate pooler of :mod:`radar_fast.engines.vllm_plugin`.
+    """Scores prompts with vLLM and the candidate pooler of :mod:`radar_fast.engines.vllm.plugin`.
 
     Raises:
         UsageError: no vLLM, one of another version, an unknown engine argument, or a device that it is not built for.
@@ -256,7 +256,7 @@ class VllmEngine:
     def _submit(self, ready: Ready, request: int, *, read_cache: bool = True) -> None:
         from vllm import PoolingParams
 
-        from radar_fast.engines.vllm_plugin import TARGETS
+        from radar_fast.engines.vllm.plugin import TARGETS
 
         asked = ready.plan.requests[request]
         engine_input = dict(ready.shared)

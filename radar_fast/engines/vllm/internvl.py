@@ -83,7 +83,7 @@ def __getattr__(name: str) -> Any:
     )
     from vllm.multimodal import MULTIMODAL_REGISTRY
 
-    from radar_fast.engines.vllm_plugin import derive
+    from radar_fast.engines.vllm.plugin import derive
 
     class Info(InternVLProcessingInfo):  # type: ignore[misc] # vLLM is untyped here
         ctx_video_token = None  # no videos: their processor does not take the tiling arguments of images
