@@ -8,7 +8,7 @@ pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
 
 from tiny import write_qwen2vl
 
-from radar_fast.engines.vllm_options import WHOLE_REQUEST_TOKENS, engine_arguments, parse_arguments
+from radar_fast.engines.vllm.options import WHOLE_REQUEST_TOKENS, engine_arguments, parse_arguments
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 

@@ -87,7 +87,7 @@ class PromptLogprobs:
         import torch
         from vllm import LLM
 
-        from radar_fast.engines.vllm_options import engine_arguments, parse_arguments
+        from radar_fast.engines.vllm.options import engine_arguments, parse_arguments
 
         checkpoint = setup.checkpoint
         self._protocol = setup.open_protocol(checkpoint)

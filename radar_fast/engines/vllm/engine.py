@@ -210,7 +210,7 @@ class VllmEngine:
         from vllm.engine.arg_utils import EngineArgs
         from vllm.platforms import current_platform
 
-        from radar_fast.engines.vllm_options import engine_arguments, parse_arguments
+        from radar_fast.engines.vllm.options import engine_arguments, parse_arguments
 
         if current_platform.device_type != self._device:
             raise UsageError(
