@@ -21,7 +21,7 @@ from radar_fast.engines.vllm.compat import (
     set_environment,
     without_sent_images,
 )
-from radar_fast.engines.vllm_intake import Intake, Ready
+from radar_fast.engines.vllm.prepare import Intake, Ready
 from radar_fast.errors import EngineError, ModelError, RadarError, UsageError, one_line
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
