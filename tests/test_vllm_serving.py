@@ -24,7 +24,7 @@ from side_by_side import opened, scored_by
 
 from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
-from radar_fast.engines.vllm_serving import MOST_IMAGE_BYTES, parse_question
+from radar_fast.engines.vllm.serving import MOST_IMAGE_BYTES, parse_question
 from radar_fast.readers import open_reader
 from radar_fast.sample import EmbeddedImage, Sample
 
