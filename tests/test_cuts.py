@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from radar_fast.engines import cuts
-from radar_fast.engines.cuts import TextCuts
+from radar_fast.engines.encode import safe_cuts as cuts
+from radar_fast.engines.encode.safe_cuts import TextCuts
 
 FILLER = "It's the filler's 1st half, don't you see? "
 CORPUS = [

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from radar_fast.engines.cuts import TextCuts
+from radar_fast.engines.encode.safe_cuts import TextCuts
 from radar_fast.engines.prepared import ImageReuse, ImageTap, PreparedImages, stand_in
 from radar_fast.engines.store import PreparedStore, settings_digest
 from radar_fast.errors import ModelError, UsageError, one_line
