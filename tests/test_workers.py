@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from processes import uncovered
 
-from radar_fast.engines import EngineOptions, choose_engine, nursery, open_engine, shared_memory
+from radar_fast.engines import EngineOptions, choose_engine, nursery, open_engine
+from radar_fast.engines.encode import shared_memory
 from radar_fast.engines.encoding import Encoded, Encoder
 from radar_fast.engines.nursery import Nursery
 from radar_fast.engines.prepared import ImageReuse
