@@ -17,9 +17,9 @@ from PIL import Image
 from tiny import ROLE_TEMPLATE, write_llava
 
 from radar_fast.engines import encoding
+from radar_fast.engines.encode.disk_cache import PreparedStore, settings_digest
 from radar_fast.engines.encoding import Encoded, Encoder
 from radar_fast.engines.prepared import ImageReuse, PreparedImages
-from radar_fast.engines.store import PreparedStore, settings_digest
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
@@ -138,7 +138,7 @@ def test_no_room_and_no_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 WRITER = """
 import sys, torch
 from pathlib import Path
-from radar_fast.engines.store import PreparedStore
+from radar_fast.engines.encode.disk_cache import PreparedStore
 store = PreparedStore(Path(sys.argv[1]), 300_000, "s")
 for _ in range(12):
     for n in range(20):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from radar_fast.engines.store import PreparedStore
+from radar_fast.engines.encode.disk_cache import PreparedStore
 from radar_fast.sample import AnyImage
 
 __all__ = ["KEPT_BYTES", "ImageReuse", "ImageTap", "PreparedImages", "stand_in"]
