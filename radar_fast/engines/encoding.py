@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from radar_fast.engines.encode.disk_cache import PreparedStore, settings_digest
+from radar_fast.engines.encode.image_cache import ImageReuse, ImageTap, PreparedImages, stand_in
 from radar_fast.engines.encode.safe_cuts import TextCuts
-from radar_fast.engines.prepared import ImageReuse, ImageTap, PreparedImages, stand_in
 from radar_fast.errors import ModelError, UsageError, one_line
 from radar_fast.images import read_image
 from radar_fast.models.checkpoint import Checkpoint

@@ -30,10 +30,10 @@ import torch
 from radar_fast import errors
 from radar_fast.config import PROTOCOLS
 from radar_fast.engines import EngineOptions
+from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.shared_memory import SharedMemory, nameless_file
 from radar_fast.engines.encoding import Encoded
 from radar_fast.engines.nursery import Nursery, NurseryDiedError
-from radar_fast.engines.prepared import ImageReuse
 from radar_fast.engines.worker import Failure, Job
 from radar_fast.errors import EngineError, RadarError, UsageError
 from radar_fast.models.checkpoint import Checkpoint

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from radar_fast.engines.prepared import ImageTap, stand_in
+from radar_fast.engines.encode.image_cache import ImageTap, stand_in
 
 __all__ = ["Preprocessor", "same_input", "serve_pixels_of", "wants_raw_pixels"]
 
