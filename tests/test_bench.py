@@ -26,7 +26,7 @@ from radar_fast.bench.roofline import Architecture, Work, matrix_rate, sample_fl
 from radar_fast.bench.vllm_peers import check_vllm_peer
 from radar_fast.bench.workload import cut, generated_samples, read_samples, select, write_samples
 from radar_fast.demo import write_checkpoints
-from radar_fast.engines.encoding import Encoder
+from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.errors import DataError, EngineError, ModelError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
@@ -176,7 +176,7 @@ def test_the_published_peer_works_as_the_script_does(
     """The images once for the question and once a candidate; a batch of padded rows; logits at every position."""
     peer = Published(setup_of("published", qwen2vl))
     read: list[Path] = []
-    from radar_fast.engines import encoding
+    from radar_fast.engines.encode import encoder as encoding
 
     real = encoding.read_image
     monkeypatch.setattr(encoding, "read_image", lambda image: (read.append(image.path), real(image))[1])

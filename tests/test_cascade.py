@@ -14,7 +14,7 @@ from PIL import Image
 from tiny import ROLE_TEMPLATE, write_llava, write_qwen2vl
 
 from radar_fast.engines import EngineOptions
-from radar_fast.engines.encoding import Encoded
+from radar_fast.engines.encode.encoder import Encoded
 from radar_fast.engines.transformers import attention as cascade
 from radar_fast.engines.transformers.attention import Cascade, Flex, choose_attention, merge, varlen_reference
 from radar_fast.engines.transformers.engine import TransformersEngine

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from radar_fast.engines.encoding import Encoded, Encoder, refused_images, split_candidates
+from radar_fast.engines.encode.encoder import Encoded, Encoder, refused_images, split_candidates
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radar_fast.engines.encoding import Encoded
+from radar_fast.engines.encode.encoder import Encoded
 from radar_fast.engines.transformers.packing import PADDING_SHARE, batch, packed_length, plan
 from radar_fast.sample import Prompt, Sample
 

@@ -14,8 +14,9 @@ from tiny import write_qwen2vl
 from radar_fast.config import RunConfig
 from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
-from radar_fast.engines import Engine, EngineOptions, encoding
+from radar_fast.engines import Engine, EngineOptions
 from radar_fast.engines import live as module
+from radar_fast.engines.encode import encoder as encoding
 from radar_fast.engines.live import LiveEngine
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.images import read_image

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny import ROLE_TEMPLATE, write_llava
 
-from radar_fast.engines import encoding
+from radar_fast.engines.encode import encoder as encoding
 from radar_fast.engines.encode.disk_cache import PreparedStore, settings_digest
+from radar_fast.engines.encode.encoder import Encoded, Encoder
 from radar_fast.engines.encode.image_cache import ImageReuse, PreparedImages
-from radar_fast.engines.encoding import Encoded, Encoder
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol

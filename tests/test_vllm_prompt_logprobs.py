@@ -14,7 +14,7 @@ from vllm.engine.arg_utils import EngineArgs
 
 from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
-from radar_fast.engines.encoding import Encoder
+from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.engines.vllm.preprocessor import Preprocessor
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol

@@ -19,8 +19,8 @@ from processes import uncovered
 
 from radar_fast.engines import EngineOptions, choose_engine, nursery, open_engine
 from radar_fast.engines.encode import shared_memory
+from radar_fast.engines.encode.encoder import Encoded, Encoder
 from radar_fast.engines.encode.image_cache import ImageReuse
-from radar_fast.engines.encoding import Encoded, Encoder
 from radar_fast.engines.nursery import Nursery
 from radar_fast.engines.workers import Workers, can_reopen
 from radar_fast.errors import EngineError, UsageError

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from radar_fast.bench.contender import Outcome, Setup
-from radar_fast.engines.encoding import Encoder
+from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.engines.transformers.loading import load_model
 from radar_fast.engines.transformers.timing import DeviceTimer
 from radar_fast.errors import EngineError

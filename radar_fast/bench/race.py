@@ -20,7 +20,7 @@ from radar_fast.bench.report import Entry, report_of
 from radar_fast.bench.roofline import Architecture, matrix_rate, sample_flops
 from radar_fast.bench.vllm_peers import check_vllm_peer
 from radar_fast.bench.workload import Workload, generated_samples, select, write_samples
-from radar_fast.engines.encoding import Encoder
+from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.readers import open_reader
 from radar_fast.terminal.progress import SilentWatch, Watch
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from radar_fast.bench.contender import Outcome, Setup
 from radar_fast.bench.peers import read_pictures, written_results
-from radar_fast.engines.encoding import Encoder
+from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.errors import EngineError, ModelError, UsageError, one_line
 from radar_fast.protocols import smart_resize
 from radar_fast.sample import Prompt, Reason, Sample

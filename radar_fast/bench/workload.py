@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from radar_fast.bench.roofline import Work
-from radar_fast.engines.encoding import Encoded, Encoder
+from radar_fast.engines.encode.encoder import Encoded, Encoder
 from radar_fast.errors import DataError
 from radar_fast.sample import ImageFile, Prompt, Reason, Sample
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
+from radar_fast.engines.encode.encoder import Encoded, Encoder
 from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.shared_memory import KEPT_BYTES, Place, SharedMemory
-from radar_fast.engines.encoding import Encoded, Encoder
 from radar_fast.errors import RadarError, one_line
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol

@@ -30,9 +30,9 @@ import torch
 from radar_fast import errors
 from radar_fast.config import PROTOCOLS
 from radar_fast.engines import EngineOptions
+from radar_fast.engines.encode.encoder import Encoded
 from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.shared_memory import SharedMemory, nameless_file
-from radar_fast.engines.encoding import Encoded
 from radar_fast.engines.nursery import Nursery, NurseryDiedError
 from radar_fast.engines.worker import Failure, Job
 from radar_fast.errors import EngineError, RadarError, UsageError
@@ -94,7 +94,7 @@ class Workers:
 
         Args:
             count: of processes.
-            checkpoint: as for :class:`~radar_fast.engines.encoding.Encoder`.
+            checkpoint: as for :class:`~radar_fast.engines.encode.encoder.Encoder`.
             protocol: see :func:`can_reopen`.
             dtype: as for Encoder.
             reuse: as for Encoder.

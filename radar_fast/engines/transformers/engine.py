@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from radar_fast.engines import WINDOW, EngineOptions
+from radar_fast.engines.encode.encoder import Encoded, Encoder
 from radar_fast.engines.encode.image_cache import ImageReuse
-from radar_fast.engines.encoding import Encoded, Encoder
 from radar_fast.engines.head import LogitScaling, token_scores
 from radar_fast.engines.transformers.attention import Cascade, Flex, choose_attention, install, over, uninstall
 from radar_fast.engines.transformers.loading import load_model, resolve_device, resolve_dtype

@@ -17,7 +17,7 @@ from itertools import accumulate
 
 import torch
 
-from radar_fast.engines.encoding import Encoded
+from radar_fast.engines.encode.encoder import Encoded
 
 __all__ = ["PADDING_SHARE", "Batch", "Flat", "batch", "flat", "packed_length", "plan", "plan_flat"]
 

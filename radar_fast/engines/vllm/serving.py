@@ -20,7 +20,7 @@ import torch
 from vllm import PoolingParams
 from vllm.plugins.io_processors.interface import IOProcessor
 
-from radar_fast.engines.encoding import Encoder
+from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.engines.vllm.compat import EachItsOwn
 from radar_fast.engines.vllm.plugin import TARGETS
 from radar_fast.engines.vllm.preprocessor import serve_pixels_of
