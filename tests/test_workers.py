@@ -177,7 +177,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_prompt_encoded_again(
 def with_encoder(monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     """Have workers encode by an expression instead, without loading anything."""
     replaced = (
-        "import os, signal, types, radar_fast.engines.worker as w; "
+        "import os, signal, types, radar_fast.engines.encode.worker_main as w; "
         f"w._encoder = lambda *_: types.SimpleNamespace(encode=lambda _: {body}); serve()"
     )
     monkeypatch.setattr(nursery, "_CODE", nursery._CODE.replace("serve()", replaced))

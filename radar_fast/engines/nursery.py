@@ -21,7 +21,7 @@ from typing import Any, Self
 
 __all__ = ["Nursery", "NurseryDiedError"]
 
-_CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from radar_fast.engines.worker import serve; serve()"
+_CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from radar_fast.engines.encode.worker_main import serve; serve()"
 
 
 class NurseryDiedError(Exception):

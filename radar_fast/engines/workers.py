@@ -33,8 +33,8 @@ from radar_fast.engines import EngineOptions
 from radar_fast.engines.encode.encoder import Encoded
 from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.shared_memory import SharedMemory, nameless_file
+from radar_fast.engines.encode.worker_main import Failure, Job
 from radar_fast.engines.nursery import Nursery, NurseryDiedError
-from radar_fast.engines.worker import Failure, Job
 from radar_fast.errors import EngineError, RadarError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
