@@ -17,11 +17,12 @@ import torch
 from PIL import Image
 from processes import uncovered
 
-from radar_fast.engines import EngineOptions, choose_engine, nursery, open_engine
+from radar_fast.engines import EngineOptions, choose_engine, open_engine
+from radar_fast.engines.encode import fork_server as nursery
 from radar_fast.engines.encode import shared_memory
 from radar_fast.engines.encode.encoder import Encoded, Encoder
+from radar_fast.engines.encode.fork_server import Nursery
 from radar_fast.engines.encode.image_cache import ImageReuse
-from radar_fast.engines.nursery import Nursery
 from radar_fast.engines.workers import Workers, can_reopen
 from radar_fast.errors import EngineError, UsageError
 from radar_fast.models.checkpoint import Checkpoint

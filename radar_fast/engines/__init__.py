@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol as Interface
 
 from radar_fast.config import ENGINES, WORKER_KINDS, check_choice
-from radar_fast.engines.nursery import Nursery
+from radar_fast.engines.encode.fork_server import Nursery
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol

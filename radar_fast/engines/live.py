@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from radar_fast.engines import Engine, EngineOptions, open_engine
-from radar_fast.engines.nursery import Nursery
+from radar_fast.engines.encode.fork_server import Nursery
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 

@@ -4,7 +4,7 @@ The engine's side is as with threads: a thread a worker, which hands it a prompt
 order, windows and batches are those of the threads, and the scores are the same to the last bit.
 
 - Workers are forked from one process that has imported torch and transformers' processors, no model and not vLLM, and
-  sees no GPU (:mod:`radar_fast.engines.nursery`). It is started by command line, not by multiprocessing: that would
+  sees no GPU (:mod:`radar_fast.engines.encode.fork_server`). It is started by command line, not by multiprocessing: that would
   import the user's main module again.
 - A prompt goes over a socket, and comes back as its token ids; tensors go through memory that the two processes share,
   which has no name in the file system: the kernel frees it with the last of its processes, however they end.
@@ -31,10 +31,10 @@ from radar_fast import errors
 from radar_fast.config import PROTOCOLS
 from radar_fast.engines import EngineOptions
 from radar_fast.engines.encode.encoder import Encoded
+from radar_fast.engines.encode.fork_server import Nursery, NurseryDiedError
 from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.shared_memory import SharedMemory, nameless_file
 from radar_fast.engines.encode.worker_main import Failure, Job
-from radar_fast.engines.nursery import Nursery, NurseryDiedError
 from radar_fast.errors import EngineError, RadarError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
