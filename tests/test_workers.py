@@ -23,7 +23,7 @@ from radar_fast.engines.encode import shared_memory
 from radar_fast.engines.encode.encoder import Encoded, Encoder
 from radar_fast.engines.encode.fork_server import Nursery
 from radar_fast.engines.encode.image_cache import ImageReuse
-from radar_fast.engines.workers import Workers, can_reopen
+from radar_fast.engines.encode.pool import Workers, can_reopen
 from radar_fast.errors import EngineError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
@@ -364,7 +364,7 @@ def test_a_prompt_without_a_picture_reason(crew: Workers, protocol: Protocol, tm
 
 def test_what_auto_takes(checkpoint: Checkpoint, protocol: Protocol) -> None:
     from radar_fast.engines import PROCESSES_PAY
-    from radar_fast.engines.workers import choose_worker_kind
+    from radar_fast.engines.encode.pool import choose_worker_kind
 
     many, few = PROCESSES_PAY["prompts"], PROCESSES_PAY["prompts"] - 1
     for expected, count, kind in (

@@ -16,12 +16,12 @@ import torch
 from radar_fast.engines import WINDOW, EngineOptions
 from radar_fast.engines.encode.encoder import Encoded, Encoder
 from radar_fast.engines.encode.image_cache import ImageReuse
+from radar_fast.engines.encode.pool import Workers, choose_worker_kind
 from radar_fast.engines.head import LogitScaling, token_scores
 from radar_fast.engines.transformers.attention import Cascade, Flex, choose_attention, install, over, uninstall
 from radar_fast.engines.transformers.loading import load_model, resolve_device, resolve_dtype
 from radar_fast.engines.transformers.packing import Batch, Flat, batch, flat, packed_length, plan, plan_flat
 from radar_fast.engines.transformers.timing import DeviceTimer
-from radar_fast.engines.workers import Workers, choose_worker_kind
 from radar_fast.errors import EngineError, one_line
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol

@@ -12,9 +12,9 @@ import torch
 from radar_fast.engines import EngineOptions
 from radar_fast.engines.encode.encoder import Encoded, Encoder, Split, Tokens, refused_images
 from radar_fast.engines.encode.image_cache import ImageReuse
+from radar_fast.engines.encode.pool import Workers, choose_worker_kind
 from radar_fast.engines.vllm.preprocessor import Preprocessor, same_input, wants_raw_pixels
 from radar_fast.engines.vllm.requests import Plan, image_uuid, plan_requests
-from radar_fast.engines.workers import Workers, choose_worker_kind
 from radar_fast.errors import one_line
 from radar_fast.images import content_digest
 from radar_fast.models.checkpoint import Checkpoint
