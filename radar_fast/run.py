@@ -13,7 +13,7 @@ from typing import Any
 from radar_fast.conditions import Conditions
 from radar_fast.config import RunConfig
 from radar_fast.engines import WINDOW, Engine, EngineOptions, choose_engine, engine_identity
-from radar_fast.engines.live import LiveEngine
+from radar_fast.engines.session import LiveEngine
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol

@@ -15,9 +15,9 @@ from radar_fast.config import RunConfig
 from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
 from radar_fast.engines import Engine, EngineOptions
-from radar_fast.engines import live as module
+from radar_fast.engines import session as module
 from radar_fast.engines.encode import encoder as encoding
-from radar_fast.engines.live import LiveEngine
+from radar_fast.engines.session import LiveEngine
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.images import read_image
 from radar_fast.models.checkpoint import Checkpoint
