@@ -18,10 +18,10 @@ from PIL import Image
 from processes import uncovered
 
 from radar_fast.engines import EngineOptions, choose_engine, open_engine
-from radar_fast.engines.encode import fork_server as nursery
+from radar_fast.engines.encode import fork_server as fork_server
 from radar_fast.engines.encode import shared_memory
 from radar_fast.engines.encode.encoder import Encoded, Encoder
-from radar_fast.engines.encode.fork_server import Nursery
+from radar_fast.engines.encode.fork_server import ForkServer
 from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.pool import Workers, can_reopen
 from radar_fast.errors import EngineError, UsageError
@@ -44,23 +44,23 @@ def protocol(checkpoint: Checkpoint) -> Protocol:
 def start(
     checkpoint: Checkpoint,
     protocol: Protocol,
-    source: Nursery | None = None,
+    source: ForkServer | None = None,
     *,
     count: int = 1,
     dtype: torch.dtype = torch.float32,
 ) -> Workers:
-    return Workers(count, checkpoint, protocol, dtype, ImageReuse(), StageClock(), nursery=source)
+    return Workers(count, checkpoint, protocol, dtype, ImageReuse(), StageClock(), fork_server=source)
 
 
 @pytest.fixture(scope="module")
-def source() -> Iterator[Nursery]:
+def source() -> Iterator[ForkServer]:
     """For all tests that do not ask for one of their own: it takes seconds to start."""
-    with Nursery() as made:
+    with ForkServer() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def crew(checkpoint: Checkpoint, protocol: Protocol, source: Nursery) -> Iterator[Workers]:
+def crew(checkpoint: Checkpoint, protocol: Protocol, source: ForkServer) -> Iterator[Workers]:
     with start(checkpoint, protocol, source) as made:
         yield made
 
@@ -107,7 +107,7 @@ def test_a_worker_encodes_as_the_encoder_does(
 
 
 def test_half_precision_and_samples_larger_than_what_is_kept(
-    checkpoint: Checkpoint, source: Nursery, protocol: Protocol, tmp_path: Path
+    checkpoint: Checkpoint, source: ForkServer, protocol: Protocol, tmp_path: Path
 ) -> None:
     """The shared memory grows for one sample and is given back after it."""
     folder = tmp_path
@@ -181,7 +181,7 @@ def with_encoder(monkeypatch: pytest.MonkeyPatch, body: str) -> None:
         "import os, signal, types, radar_fast.engines.encode.worker_main as w; "
         f"w._encoder = lambda *_: types.SimpleNamespace(encode=lambda _: {body}); serve()"
     )
-    monkeypatch.setattr(nursery, "_CODE", nursery._CODE.replace("serve()", replaced))
+    monkeypatch.setattr(fork_server, "_CODE", fork_server._CODE.replace("serve()", replaced))
 
 
 def test_a_prompt_that_kills_every_worker_is_a_clear_error(
@@ -209,7 +209,7 @@ def test_an_unexpected_error_in_a_worker_is_one_line(
 
 
 def test_a_checkpoint_that_a_worker_cannot_open(
-    checkpoint: Checkpoint, source: Nursery, protocol: Protocol, tmp_path: Path
+    checkpoint: Checkpoint, source: ForkServer, protocol: Protocol, tmp_path: Path
 ) -> None:
     from radar_fast.errors import ModelError
 
@@ -233,7 +233,7 @@ def parent(pid: int) -> int:
 
 def test_workers_are_forked_from_one_process_that_has_one_thread(checkpoint: Checkpoint, protocol: Protocol) -> None:
     """And that may have been started before; it outlives its first workers, and can lose any."""
-    with Nursery() as early:
+    with ForkServer() as early:
         with start(checkpoint, protocol, early, count=2) as crew:
             first = crew.pids
             [origin] = {parent(pid) for pid in first}

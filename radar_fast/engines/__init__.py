@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol as Interface
 
 from radar_fast.config import ENGINES, WORKER_KINDS, check_choice
-from radar_fast.engines.encode.fork_server import Nursery
+from radar_fast.engines.encode.fork_server import ForkServer
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
@@ -86,7 +86,7 @@ class EngineOptions:
     arguments: Mapping[str, str] = field(default_factory=dict)
     """vLLM's own engine arguments, by name, as text; for the vLLM engine only. They may change a score, as a
     quantisation does, and are part of its identity, but for those that only place and schedule."""
-    nursery: Nursery | None = field(default=None, compare=False)
+    fork_server: ForkServer | None = field(default=None, compare=False)
     """What worker processes are to be forked from, where it has been started already; the engine does not close it."""
 
     @property

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from radar_fast.engines import Engine, EngineOptions, open_engine
-from radar_fast.engines.encode.fork_server import Nursery
+from radar_fast.engines.encode.fork_server import ForkServer
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 
@@ -19,12 +19,12 @@ class LiveEngine:
         self._engine: Engine | None = None
         self._checkpoint: Checkpoint | None = None
         self._made_for: object = None
-        self._nursery: Nursery | None = None
+        self._fork_server: ForkServer | None = None
 
     def get_ready(self, name: str, options: EngineOptions) -> None:
         """Start what takes long and needs no checkpoint, while the caller imports what needs one."""
-        if name != "fake" and self._engine is None and self._nursery is None and options.prefers_processes:
-            self._nursery = Nursery()
+        if name != "fake" and self._engine is None and self._fork_server is None and options.prefers_processes:
+            self._fork_server = ForkServer()
 
     def open(self, name: str, checkpoint: Checkpoint | None, protocol: Protocol, options: EngineOptions) -> Engine:
         """The engine with this checkpoint in it: the one that is open, if it can take it, else a new one.
@@ -40,7 +40,7 @@ class LiveEngine:
                 self._engine.load_weights(checkpoint.path)
             else:
                 self._close_engine()
-                self._engine = open_engine(name, checkpoint, protocol, replace(options, nursery=self._nursery))
+                self._engine = open_engine(name, checkpoint, protocol, replace(options, fork_server=self._fork_server))
         except BaseException:
             self.close()
             raise
@@ -50,9 +50,9 @@ class LiveEngine:
     def close(self) -> None:
         """Close the engine, if one is open, and what was made ready for one. Calling it twice is fine."""
         self._close_engine()
-        nursery, self._nursery = self._nursery, None
-        if nursery is not None:
-            nursery.close()
+        fork_server, self._fork_server = self._fork_server, None
+        if fork_server is not None:
+            fork_server.close()
 
     def _close_engine(self) -> None:
         engine, self._engine = self._engine, None

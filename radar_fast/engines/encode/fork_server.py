@@ -19,16 +19,16 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Nursery", "NurseryDiedError"]
+__all__ = ["ForkServer", "ForkServerDiedError"]
 
 _CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from radar_fast.engines.encode.worker_main import serve; serve()"
 
 
-class NurseryDiedError(Exception):
+class ForkServerDiedError(Exception):
     """The process is gone."""
 
 
-class Nursery:
+class ForkServer:
     """The process, from the engine's side. Safe to use from several threads, and to be closed."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Nursery:
         """Have a worker forked that does ``job`` and gets copies of ``descriptors``; does not wait for it.
 
         Raises:
-            NurseryDiedError: the process is gone.
+            ForkServerDiedError: the process is gone.
         """
         with self._lock, _told():
             self._connection.send(("fork", job))
@@ -67,7 +67,7 @@ class Nursery:
         """Kill a worker, if it is still there, and return how it ended: as ``os.waitstatus_to_exitcode``.
 
         Raises:
-            NurseryDiedError: the process is gone, and nobody knows.
+            ForkServerDiedError: the process is gone, and nobody knows.
         """
         with self._lock, _told():
             self._connection.send(("end", pid))
@@ -96,4 +96,4 @@ def _told() -> Iterator[None]:
     try:
         yield
     except (EOFError, OSError) as error:
-        raise NurseryDiedError from error
+        raise ForkServerDiedError from error

@@ -31,7 +31,7 @@ from radar_fast import errors
 from radar_fast.config import PROTOCOLS
 from radar_fast.engines import EngineOptions
 from radar_fast.engines.encode.encoder import Encoded
-from radar_fast.engines.encode.fork_server import Nursery, NurseryDiedError
+from radar_fast.engines.encode.fork_server import ForkServer, ForkServerDiedError
 from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.shared_memory import SharedMemory, nameless_file
 from radar_fast.engines.encode.worker_main import Failure, Job
@@ -88,7 +88,7 @@ class Workers:
         clock: StageClock,
         *,
         raw_pixels: bool = False,
-        nursery: Nursery | None = None,
+        fork_server: ForkServer | None = None,
     ) -> None:
         """Start ``count`` processes; they get ready while the caller goes on.
 
@@ -100,15 +100,15 @@ class Workers:
             reuse: as for Encoder.
             clock: counts what the workers take, by stage.
             raw_pixels: as for Encoder.
-            nursery: to be forked from, if one has been started already; it stays the caller's to close.
+            fork_server: to be forked from, if one has been started already; it stays the caller's to close.
         """
         self._job = Job(
             checkpoint.path, checkpoint.trust_remote_code, protocol.name, protocol.pixels, dtype, reuse, raw_pixels
         )
         self._clock = clock
         self._closed = False
-        self._own: Nursery | None = None
-        self._nursery = nursery or self._renewed()
+        self._own: ForkServer | None = None
+        self._fork_server = fork_server or self._renewed()
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._all: set[_Worker] = set()
         self._lock = threading.Lock()
@@ -175,21 +175,21 @@ class Workers:
             if self._closed:
                 raise EngineError("the engine was closed while it was encoding")
             try:
-                worker = _Worker(self._nursery, self._job)
-            except NurseryDiedError:
-                self._nursery = self._renewed()
+                worker = _Worker(self._fork_server, self._job)
+            except ForkServerDiedError:
+                self._fork_server = self._renewed()
                 try:
-                    worker = _Worker(self._nursery, self._job)
-                except NurseryDiedError:
+                    worker = _Worker(self._fork_server, self._job)
+                except ForkServerDiedError:
                     raise EngineError("worker processes cannot be started; take --worker-kind threads") from None
             self._all.add(worker)
         return worker
 
-    def _renewed(self) -> Nursery:
-        """Another nursery, of our own."""
+    def _renewed(self) -> ForkServer:
+        """Another fork server, of our own."""
         if self._own is not None:
             self._own.close()
-        self._own = Nursery()
+        self._own = ForkServer()
         return self._own
 
     def _replace(self, worker: "_Worker") -> "_Worker":
@@ -202,13 +202,13 @@ class Workers:
 class _Worker:
     """One process, from the engine's side. For one thread at a time, but for its pid and its end."""
 
-    def __init__(self, nursery: Nursery, job: Job) -> None:
-        self._nursery = nursery
+    def __init__(self, fork_server: ForkServer, job: Job) -> None:
+        self._fork_server = fork_server
         self._memory = SharedMemory(nameless_file())
         self._socket, theirs = socket.socketpair()
         try:
             with theirs:
-                nursery.fork(job, [theirs.fileno(), self._memory.descriptor])
+                fork_server.fork(job, [theirs.fileno(), self._memory.descriptor])
         except BaseException:
             self._socket.close()
             self._memory.close()
@@ -271,8 +271,8 @@ class _Worker:
         """See that the process has ended; how it did. One that is not there yet finds its socket closed."""
         if self._pid is not None and not self._ended:
             try:
-                status = self._nursery.end(self._pid)
+                status = self._fork_server.end(self._pid)
                 self._ended = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-            except NurseryDiedError:
+            except ForkServerDiedError:
                 self._ended = "nobody saw how it ended"
         return self._ended

@@ -85,7 +85,7 @@ class TransformersEngine:
         self._worker_kind = choose_worker_kind(options, protocol, checkpoint)
         if self._worker_kind == "processes":  # first of all: they get ready while the model loads
             self._processes = Workers(
-                self._workers, checkpoint, protocol, self._dtype, reuse, self._clock, nursery=options.nursery
+                self._workers, checkpoint, protocol, self._dtype, reuse, self._clock, fork_server=options.fork_server
             )
         self._encoder = Encoder(checkpoint, protocol, self._dtype, self._clock, reuse)
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="encode")

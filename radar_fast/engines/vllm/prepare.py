@@ -68,7 +68,7 @@ class Intake:
         self._processes: Workers | None = None
         if self.worker_kind == "processes":
             self._processes = Workers(
-                self.workers, checkpoint, protocol, dtype, reuse, clock, raw_pixels=raw, nursery=options.nursery
+                self.workers, checkpoint, protocol, dtype, reuse, clock, raw_pixels=raw, fork_server=options.fork_server
             )
         self._encoder = Encoder(checkpoint, protocol, dtype, clock, reuse, raw_pixels=raw)
         self._clock = clock
