@@ -23,7 +23,7 @@ from radar_fast.engines.encode import shared_memory
 from radar_fast.engines.encode.encoder import Encoded, Encoder
 from radar_fast.engines.encode.fork_server import ForkServer
 from radar_fast.engines.encode.image_cache import ImageReuse
-from radar_fast.engines.encode.pool import Workers, can_reopen
+from radar_fast.engines.encode.pool import Pool, can_reopen
 from radar_fast.errors import EngineError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
@@ -48,8 +48,8 @@ def start(
     *,
     count: int = 1,
     dtype: torch.dtype = torch.float32,
-) -> Workers:
-    return Workers(count, checkpoint, protocol, dtype, ImageReuse(), StageClock(), fork_server=source)
+) -> Pool:
+    return Pool(count, checkpoint, protocol, dtype, ImageReuse(), StageClock(), fork_server=source)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def source() -> Iterator[ForkServer]:
 
 
 @pytest.fixture(scope="module")
-def crew(checkpoint: Checkpoint, protocol: Protocol, source: ForkServer) -> Iterator[Workers]:
+def crew(checkpoint: Checkpoint, protocol: Protocol, source: ForkServer) -> Iterator[Pool]:
     with start(checkpoint, protocol, source) as made:
         yield made
 
@@ -99,7 +99,7 @@ def assert_same(found: Encoded | Reason, expected: Encoded | Reason) -> None:
 
 
 def test_a_worker_encodes_as_the_encoder_does(
-    crew: Workers, checkpoint: Checkpoint, protocol: Protocol, tmp_path: Path
+    crew: Pool, checkpoint: Checkpoint, protocol: Protocol, tmp_path: Path
 ) -> None:
     encoder = Encoder(checkpoint, protocol, torch.float32)
     for prompt in prompts(tmp_path, protocol):
@@ -153,7 +153,7 @@ def test_scores_are_those_of_threads_to_the_last_bit(qwen2vl: Path, puzzlevqa: P
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_prompt_encoded_again(
-    crew: Workers, checkpoint: Checkpoint, protocol: Protocol, tmp_path: Path
+    crew: Pool, checkpoint: Checkpoint, protocol: Protocol, tmp_path: Path
 ) -> None:
     """Once between prompts, and once at work."""
     prompt = prompts(tmp_path, protocol)[0]
@@ -218,7 +218,7 @@ def test_a_checkpoint_that_a_worker_cannot_open(
         crew.encode(prompts(tmp_path, protocol)[0])
 
 
-def test_a_workers_imports(crew: Workers) -> None:
+def test_a_workers_imports(crew: Pool) -> None:
     """Neither a model's engine nor a GPU is touched."""
     [pid] = crew.pids
     maps = Path(f"/proc/{pid}/maps").read_text()
@@ -356,7 +356,7 @@ def test_processes_for_a_protocol_that_a_program_made(checkpoint: Checkpoint, pr
         open_engine("transformers", checkpoint, mine, EngineOptions(device="cpu", worker_kind="fibres"))
 
 
-def test_a_prompt_without_a_picture_reason(crew: Workers, protocol: Protocol, tmp_path: Path) -> None:
+def test_a_prompt_without_a_picture_reason(crew: Pool, protocol: Protocol, tmp_path: Path) -> None:
     missing = crew.encode(prompts(tmp_path, protocol)[4])
     assert isinstance(missing, Reason)
     assert missing.kind is ReasonKind.MISSING_IMAGE

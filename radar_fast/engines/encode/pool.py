@@ -1,6 +1,6 @@
 """Encoding in processes of its own, for machines with many cores: Python runs one thread at a time, whatever the cores.
 
-The engine's side is as with threads: a thread a worker, which hands it a prompt and waits (:meth:`Workers.encode`). So
+The engine's side is as with threads: a thread a worker, which hands it a prompt and waits (:meth:`Pool.encode`). So
 order, windows and batches are those of the threads, and the scores are the same to the last bit.
 
 - Workers are forked from one process that has imported torch and transformers' processors, no model and not vLLM, and
@@ -41,7 +41,7 @@ from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.sample import Prompt, Reason
 from radar_fast.util.clock import StageClock
 
-__all__ = ["Workers", "can_reopen", "choose_worker_kind"]
+__all__ = ["Pool", "can_reopen", "choose_worker_kind"]
 
 
 class _WorkerDiedError(Exception):
@@ -75,7 +75,7 @@ def choose_worker_kind(options: EngineOptions, protocol: Protocol, checkpoint: C
     return "threads"
 
 
-class Workers:
+class Pool:
     """Processes that encode prompts. Use it from as many threads as there are workers, and close it."""
 
     def __init__(

@@ -16,7 +16,7 @@ import torch
 from radar_fast.engines import WINDOW, EngineOptions
 from radar_fast.engines.encode.encoder import Encoded, Encoder
 from radar_fast.engines.encode.image_cache import ImageReuse
-from radar_fast.engines.encode.pool import Workers, choose_worker_kind
+from radar_fast.engines.encode.pool import Pool, choose_worker_kind
 from radar_fast.engines.head import LogitScaling, token_scores
 from radar_fast.engines.transformers.attention import Cascade, Flex, choose_attention, install, over, uninstall
 from radar_fast.engines.transformers.loading import load_model, resolve_device, resolve_dtype
@@ -67,7 +67,7 @@ class TransformersEngine:
     def __init__(self, checkpoint: Checkpoint, protocol: Protocol, options: EngineOptions) -> None:
         self._checkpoint, self._scoring = checkpoint, False
         self._clock = StageClock()
-        self._processes: Workers | None = None
+        self._processes: Pool | None = None
         with self._clock.measure("startup"):
             try:
                 self._open(checkpoint, protocol, options)
@@ -84,7 +84,7 @@ class TransformersEngine:
         reuse = ImageReuse(options.preprocess_cache, int(options.preprocess_cache_gb * 1e9))
         self._worker_kind = choose_worker_kind(options, protocol, checkpoint)
         if self._worker_kind == "processes":  # first of all: they get ready while the model loads
-            self._processes = Workers(
+            self._processes = Pool(
                 self._workers, checkpoint, protocol, self._dtype, reuse, self._clock, fork_server=options.fork_server
             )
         self._encoder = Encoder(checkpoint, protocol, self._dtype, self._clock, reuse)

@@ -12,7 +12,7 @@ import torch
 from radar_fast.engines import EngineOptions
 from radar_fast.engines.encode.encoder import Encoded, Encoder, Split, Tokens, refused_images
 from radar_fast.engines.encode.image_cache import ImageReuse
-from radar_fast.engines.encode.pool import Workers, choose_worker_kind
+from radar_fast.engines.encode.pool import Pool, choose_worker_kind
 from radar_fast.engines.vllm.preprocessor import Preprocessor, same_input, wants_raw_pixels
 from radar_fast.engines.vllm.requests import Plan, image_uuid, plan_requests
 from radar_fast.errors import one_line
@@ -65,9 +65,9 @@ class Intake:
         self.worker_kind = choose_worker_kind(options, protocol, checkpoint)
         reuse = ImageReuse(options.preprocess_cache, int(options.preprocess_cache_gb * 1e9))
         raw = wants_raw_pixels(engine)
-        self._processes: Workers | None = None
+        self._processes: Pool | None = None
         if self.worker_kind == "processes":
-            self._processes = Workers(
+            self._processes = Pool(
                 self.workers, checkpoint, protocol, dtype, reuse, clock, raw_pixels=raw, fork_server=options.fork_server
             )
         self._encoder = Encoder(checkpoint, protocol, dtype, clock, reuse, raw_pixels=raw)
