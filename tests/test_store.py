@@ -17,9 +17,9 @@ from PIL import Image
 from tiny import ROLE_TEMPLATE, write_llava
 
 from radar_fast.engines.encode import encoder as encoding
-from radar_fast.engines.encode.disk_cache import PreparedStore, settings_digest
+from radar_fast.engines.encode.disk_cache import DiskCache, settings_digest
 from radar_fast.engines.encode.encoder import Encoded, Encoder
-from radar_fast.engines.encode.image_cache import ImageReuse, PreparedImages
+from radar_fast.engines.encode.image_cache import ImageCache, ImageReuse
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
@@ -50,16 +50,16 @@ def test_what_is_put_is_found_again(tmp_path: Path, dtype: torch.dtype) -> None:
         "counts": [3, 4],
         "grid": torch.tensor([7]),
     }
-    PreparedStore(tmp_path, 10**6, "s").put("ab" * 32, features)
-    found = PreparedStore(tmp_path, 10**6, "s").find("ab" * 32)
+    DiskCache(tmp_path, 10**6, "s").put("ab" * 32, features)
+    found = DiskCache(tmp_path, 10**6, "s").find("ab" * 32)
     assert found is not None
     assert same(found, features)
     assert found["a"].dtype == dtype
-    assert PreparedStore(tmp_path, 10**6, "s").find("cd" * 32) is None
+    assert DiskCache(tmp_path, 10**6, "s").find("cd" * 32) is None
 
 
 def test_what_is_neither_tensor_nor_list_is_not_kept(tmp_path: Path) -> None:
-    store = PreparedStore(tmp_path, 10**6, "s")
+    store = DiskCache(tmp_path, 10**6, "s")
     store.put("ab" * 32, {**FEATURES, "sizes": [(1, 2)]})
     store.put("ab" * 32, {})
     assert files(tmp_path) == []
@@ -72,7 +72,7 @@ def test_no_damage_is_ever_taken_for_what_was_put(
 ) -> None:
     """Cut anywhere, or with any one byte changed: absent, or bit for bit the same."""
     folder = tmp_path_factory.mktemp("store")
-    store = PreparedStore(folder, 10**6, "s")
+    store = DiskCache(folder, 10**6, "s")
     store.put("ab" * 32, FEATURES)
     [path] = files(folder)
     content = bytearray(path.read_bytes())
@@ -93,7 +93,7 @@ def test_no_damage_is_ever_taken_for_what_was_put(
 
 def test_the_bound_holds_and_the_least_recently_used_go_first(tmp_path: Path) -> None:
     one = {"a": torch.zeros(2500)}  # 10 kB
-    store = PreparedStore(tmp_path, 200_000, "s")
+    store = DiskCache(tmp_path, 200_000, "s")
     now = time.time()
     for n in range(60):
         key = f"{n:02d}" * 32
@@ -110,7 +110,7 @@ def test_the_bound_holds_and_the_least_recently_used_go_first(tmp_path: Path) ->
 
 
 def test_a_killed_writers_file_is_swept_in_time(tmp_path: Path) -> None:
-    store = PreparedStore(tmp_path, 10**6, "s")
+    store = DiskCache(tmp_path, 10**6, "s")
     (tmp_path / "ab").mkdir()
     for name, age in (("old", 7200), ("new", 10)):
         path = tmp_path / "ab" / f".{name}.tmp"
@@ -123,23 +123,23 @@ def test_a_killed_writers_file_is_swept_in_time(tmp_path: Path) -> None:
 def test_no_room_and_no_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match=r"--preprocess-cache .*cannot be made"):
-        PreparedStore(tmp_path / "file" / "store", 10**6, "s")
+        DiskCache(tmp_path / "file" / "store", 10**6, "s")
     with pytest.raises(UsageError, match="--preprocess-cache-gb"):
-        PreparedStore(tmp_path, 0, "s")
-    store = PreparedStore(tmp_path / "store", 10**6, "s")
+        DiskCache(tmp_path, 0, "s")
+    store = DiskCache(tmp_path / "store", 10**6, "s")
     (tmp_path / "store" / "ab").write_text("in the way")  # as good as a disk that refuses
     store.put("ab" * 32, FEATURES)
     assert "going on without it" in caplog.text
     assert store.find("ab" * 32) is None
-    PreparedStore(tmp_path / "small", 100, "s").put("ab" * 32, FEATURES)
+    DiskCache(tmp_path / "small", 100, "s").put("ab" * 32, FEATURES)
     assert files(tmp_path / "small") == [], "larger than the whole bound"
 
 
 WRITER = """
 import sys, torch
 from pathlib import Path
-from radar_fast.engines.encode.disk_cache import PreparedStore
-store = PreparedStore(Path(sys.argv[1]), 300_000, "s")
+from radar_fast.engines.encode.disk_cache import DiskCache
+store = DiskCache(Path(sys.argv[1]), 300_000, "s")
 for _ in range(12):
     for n in range(20):
         key = f"{n:02d}" * 32
@@ -166,10 +166,10 @@ def test_keys_tell_content_order_and_settings_apart(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "a.png", tmp_path / "c.png")
     a, b, c = (ImageFile(tmp_path / f"{name}.png") for name in "abc")
     inside = EmbeddedImage("x.tsv:1", (tmp_path / "a.png").read_bytes())
-    store = PreparedStore(tmp_path / "store", 10**6, "s")
+    store = DiskCache(tmp_path / "store", 10**6, "s")
     assert store.key([a]) == store.key([c]) == store.key([inside])
     assert len({store.key(some) for some in ([a], [b], [a, b], [b, a], [a, a])}) == 5
-    assert PreparedStore(tmp_path / "store", 10**6, "t").key([a]) != store.key([a])
+    assert DiskCache(tmp_path / "store", 10**6, "t").key([a]) != store.key([a])
     assert store.key([ImageFile(tmp_path / "none.png")]) is None
     assert settings_digest({"size": 1}) != settings_digest({"size": 2})
 
@@ -258,7 +258,7 @@ def test_memory_alone_serves_neighbours(qwen2vl: Path, tmp_path: Path, monkeypat
 
 
 def test_memory_is_bounded() -> None:
-    kept = PreparedImages(None, torch.float32, most_bytes=100_000)
+    kept = ImageCache(None, torch.float32, most_bytes=100_000)
     for n in range(100):
         kept.put((str(n),), [], {"a": torch.zeros(2500)})
     kept.put(("large",), [], {"a": torch.zeros(10**6)})

@@ -25,7 +25,7 @@ from radar_fast.errors import UsageError
 from radar_fast.images import content_digest
 from radar_fast.sample import AnyImage
 
-__all__ = ["PreparedStore", "settings_digest"]
+__all__ = ["DiskCache", "settings_digest"]
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def settings_digest(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class PreparedStore:
+class DiskCache:
     """A bounded folder of preprocessed images. Safe to use from several threads and processes.
 
     Raises:

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from radar_fast.engines.encode.disk_cache import PreparedStore, settings_digest
-from radar_fast.engines.encode.image_cache import ImageReuse, ImageTap, PreparedImages, stand_in
+from radar_fast.engines.encode.disk_cache import DiskCache, settings_digest
+from radar_fast.engines.encode.image_cache import ImageCache, ImageReuse, ImageTap, stand_in
 from radar_fast.engines.encode.safe_cuts import TextCuts
 from radar_fast.errors import ModelError, UsageError, one_line
 from radar_fast.images import read_image
@@ -152,11 +152,11 @@ class Encoder:
         self._ids(["warm-up"], add_special_tokens=True)
         self._cuts = TextCuts(self._tokenizer)
         self._tap = ImageTap(self._processor.image_processor)
-        self._prepared: PreparedImages | None = None
+        self._prepared: ImageCache | None = None
         self._reuse_is_checked = False
         if reuse is not None:
             self._processor.image_processor = self._tap
-            self._prepared = PreparedImages(self._open_store(reuse), dtype)
+            self._prepared = ImageCache(self._open_store(reuse), dtype)
 
     @property
     def image_token_id(self) -> int:
@@ -199,7 +199,7 @@ class Encoder:
             )
             self._prepared = None
 
-    def _open_store(self, reuse: ImageReuse) -> PreparedStore | None:
+    def _open_store(self, reuse: ImageReuse) -> DiskCache | None:
         if reuse.folder is None:
             return None
         settings = {
@@ -209,7 +209,7 @@ class Encoder:
             "dtype": str(self._dtype),
             "versions": {name: version(name) for name in ("transformers", "pillow", "numpy")},
         }
-        return PreparedStore(reuse.folder, reuse.most_bytes, settings_digest(settings))
+        return DiskCache(reuse.folder, reuse.most_bytes, settings_digest(settings))
 
     def _encode(self, prompt: Prompt, features: dict[str, Any] | None = None) -> Encoded | Reason:
         """Encode, with the images or with what was made of them before."""

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from radar_fast.engines.encode.disk_cache import PreparedStore
+from radar_fast.engines.encode.disk_cache import DiskCache
 from radar_fast.sample import AnyImage
 
-__all__ = ["KEPT_BYTES", "ImageReuse", "ImageTap", "PreparedImages", "stand_in"]
+__all__ = ["KEPT_BYTES", "ImageReuse", "ImageTap", "ImageCache", "stand_in"]
 
 KEPT_BYTES = 64 * 2**20
 """Most memory for what is kept for other prompts with the same images, an encoder."""
@@ -83,10 +83,10 @@ class ImageTap:
         return made
 
 
-class PreparedImages:
+class ImageCache:
     """Features by the images they were made of: the last few in memory, and all that fit on disk. Thread-safe."""
 
-    def __init__(self, store: PreparedStore | None, dtype: torch.dtype, most_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, store: DiskCache | None, dtype: torch.dtype, most_bytes: int = KEPT_BYTES) -> None:
         """Keep at most ``most_bytes`` in memory, and in ``store``, if there is one, pixels of ``dtype``."""
         self._store, self._dtype, self._most = store, dtype, most_bytes
         self._kept: OrderedDict[tuple[str, ...], tuple[dict[str, Any], int]] = OrderedDict()
