@@ -13,7 +13,7 @@ from typing import Any
 from radar_fast.conditions import Conditions
 from radar_fast.config import RunConfig
 from radar_fast.engines import WINDOW, Engine, EngineOptions, choose_engine, engine_identity
-from radar_fast.engines.session import LiveEngine
+from radar_fast.engines.session import EngineSession
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
@@ -41,8 +41,8 @@ def score(config: RunConfig, watch: Watch | None = None) -> dict[str, Any]:
         RadarError: one of its kinds, with a message for the user. What was scored before stays in the journal.
     """
     watch = watch or SilentWatch()
-    with LiveEngine() as live:
-        return _score_checkpoint(config, _open_benchmark(config, watch), live, watch)
+    with EngineSession() as live:
+        return _score_checkpoint(config, _open_benchmark(config, watch), session, watch)
 
 
 def score_series(config: RunConfig, models: Sequence[Path], watch: Watch | None = None) -> dict[str, dict[str, Any]]:
@@ -73,12 +73,12 @@ def score_series(config: RunConfig, models: Sequence[Path], watch: Watch | None 
     if config.preprocess_cache is None and len(models) > 1:
         config = replace(config, preprocess_cache=ours)
     summaries = {}
-    with LiveEngine() as live:
+    with EngineSession() as live:
         benchmark = _open_benchmark(config, watch)
         for name, model in zip(names, models, strict=True):
             watch.say(f"\n{name}")
             one = replace(config, model=model, out=config.out / name)
-            summaries[name] = _score_checkpoint(one, benchmark, live, watch)
+            summaries[name] = _score_checkpoint(one, benchmark, session, watch)
     if config.preprocess_cache == ours:
         shutil.rmtree(ours, ignore_errors=True)
     return summaries
@@ -117,12 +117,12 @@ def _open_benchmark(config: RunConfig, watch: Watch) -> _Benchmark:
     return _Benchmark(reader, selection, conditions, found, time.perf_counter() - started)
 
 
-def _score_checkpoint(config: RunConfig, benchmark: _Benchmark, live: LiveEngine, watch: Watch) -> dict[str, Any]:
+def _score_checkpoint(config: RunConfig, benchmark: _Benchmark, session: EngineSession, watch: Watch) -> dict[str, Any]:
     folder, found = ResultFolder(config.out), benchmark.found
     clock = {"survey": benchmark.seconds}
     options = _engine_options(config)
     if not folder.samples.exists():  # else there may be little left to score, or nothing
-        live.get_ready(config.engine, replace(options, expected=found.samples))
+        session.get_ready(config.engine, replace(options, expected=found.samples))
     with _timed(clock, "libraries"):  # torch and transformers are imported in here, and a tokenizer read
         checkpoint = None
         if config.model is not None:
@@ -154,7 +154,7 @@ def _score_checkpoint(config: RunConfig, benchmark: _Benchmark, live: LiveEngine
         if len(journal.done) < found.samples:
             options = replace(options, expected=found.samples - len(journal.done))
             with _timed(clock, "engine"):
-                engine = live.open(config.engine, checkpoint, protocol, options)
+                engine = session.open(config.engine, checkpoint, protocol, options)
             described = ", ".join(f"{name} {value}" for name, value in engine.describe().items() if value is not None)
             watch.say(f"engine {engine.name}: {described}")
             with _timed(clock, "scoring"):

@@ -17,7 +17,7 @@ from radar_fast.demo.show import PIXELS
 from radar_fast.engines import Engine, EngineOptions
 from radar_fast.engines import session as module
 from radar_fast.engines.encode import encoder as encoding
-from radar_fast.engines.session import LiveEngine
+from radar_fast.engines.session import EngineSession
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.images import read_image
 from radar_fast.models.checkpoint import Checkpoint
@@ -165,16 +165,16 @@ def test_an_engine_is_kept_only_for_what_fits_it(demo: Path, tmp_path: Path, mon
     (torn / "model.safetensors").unlink()
     protocol = open_protocol("qwen2vl", first)
     options = EngineOptions(device="cpu", expected=100)
-    with LiveEngine() as live:
-        live.open("transformers", first, protocol, options)
-        live.open("transformers", second, protocol, EngineOptions(device="cpu", expected=7))
+    with EngineSession() as live:
+        session.open("transformers", first, protocol, options)
+        session.open("transformers", second, protocol, EngineOptions(device="cpu", expected=7))
         assert notes == ["opened", "step-1600"]
-        live.open("transformers", other, protocol, options)
+        session.open("transformers", other, protocol, options)
         assert notes[2:] == ["closed", "opened"], "another model"
-        live.open("transformers", other, protocol, EngineOptions(device="cpu", batch_tokens=64))
+        session.open("transformers", other, protocol, EngineOptions(device="cpu", batch_tokens=64))
         assert notes[4:] == ["closed", "opened"], "other options"
-        live.open("transformers", first, protocol, options)
+        session.open("transformers", first, protocol, options)
         with pytest.raises(ModelError, match="torn"):
-            live.open("transformers", Checkpoint.open(torn), protocol, options)
+            session.open("transformers", Checkpoint.open(torn), protocol, options)
         assert notes[-1] == "closed", "an engine with half its weights scores nothing"
     assert notes.count("opened") == notes.count("closed")

@@ -9,10 +9,10 @@ from radar_fast.engines.encode.fork_server import ForkServer
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 
-__all__ = ["LiveEngine"]
+__all__ = ["EngineSession"]
 
 
-class LiveEngine:
+class EngineSession:
     """Holds at most one open engine; to be used as a context, which closes it."""
 
     def __init__(self) -> None:
