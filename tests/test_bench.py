@@ -193,14 +193,14 @@ def test_the_published_peer_works_as_the_script_does(
 def test_a_token_id_request_starts_at_the_row_before_its_answer(qwen2vl: Path, pictures: list[Sample]) -> None:
     """What can be seen of that peer without a GPU: vLLM wants as many rows as the prompt has from the start on."""
     from radar_fast.bench.vllm_peers import TokenIds
-    from radar_fast.util.clock import StageClock
+    from radar_fast.util.clock import Clock
 
     setup = setup_of("vllm-token-ids", qwen2vl)
     checkpoint = setup.checkpoint
     peer = TokenIds.__new__(TokenIds)
     peer._protocol = setup.open_protocol(checkpoint)
     peer._encoder = Encoder(checkpoint, peer._protocol, torch.float32)
-    peer._clock = StageClock()
+    peer._clock = Clock()
     for sample in pictures:
         prompt = peer._protocol.prompt(sample)
         encoded = peer._encoder.encode(prompt)

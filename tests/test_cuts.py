@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from transformers import PreTrainedTokenizerFast
 
 from radar_fast.engines.encode import safe_cuts as cuts
-from radar_fast.engines.encode.safe_cuts import TextCuts
+from radar_fast.engines.encode.safe_cuts import SafeCuts
 
 FILLER = "It's the filler's 1st half, don't you see? "
 CORPUS = [
@@ -56,7 +56,7 @@ def test_halves_have_the_tokens_of_the_whole(
     tokenizer: PreTrainedTokenizerFast, before: str, after: str, endings: list[str]
 ) -> None:
     text = FILLER * 3 + before + "x y" + after
-    at = TextCuts(tokenizer).find(text)
+    at = SafeCuts(tokenizer).find(text)
     assert at is not None
     assert text[at] == " "
     head = tokenizer(text[:at])["input_ids"]
@@ -66,7 +66,7 @@ def test_halves_have_the_tokens_of_the_whole(
 
 
 def test_the_cut_is_the_last_one_between_a_letter_and_a_space() -> None:
-    found = TextCuts(make())
+    found = SafeCuts(make())
     assert found.find(FILLER * 4 + "one two: 3 4") == len(FILLER * 4 + "one")
     assert found.find("one two three") is None, "so short that two calls would take longer than one"
     assert found.find("1 " * 200) is None
@@ -78,7 +78,7 @@ def test_special_tokens_of_the_tokenizer_stay_before_the_text() -> None:
 
     bos = make(change=begin)
     text = FILLER * 4 + "one two"
-    at = TextCuts(bos).find(text)
+    at = SafeCuts(bos).find(text)
     assert at is not None
     halves = bos(text[:at])["input_ids"] + bos(text[at:], add_special_tokens=False)["input_ids"]
     assert halves == bos(text)["input_ids"]
@@ -103,11 +103,11 @@ UNSAFE = {
 
 @pytest.mark.parametrize("change", UNSAFE.values(), ids=UNSAFE)
 def test_texts_of_any_other_make_stay_whole(change: Callable[[Tokenizer], None]) -> None:
-    assert TextCuts(make(change=change)).find(FILLER * 4 + "one two") is None
+    assert SafeCuts(make(change=change)).find(FILLER * 4 + "one two") is None
 
 
 def test_texts_split_by_an_unknown_pattern_stay_whole() -> None:
-    assert TextCuts(make(QWEN2.replace(r"\p{N}", r"\p{N} ?"))).find(FILLER * 4 + "one two") is None
+    assert SafeCuts(make(QWEN2.replace(r"\p{N}", r"\p{N} ?"))).find(FILLER * 4 + "one two") is None
 
 
 def test_a_tokenizer_with_code_of_its_own_is_left_alone() -> None:
@@ -115,4 +115,4 @@ def test_a_tokenizer_with_code_of_its_own_is_left_alone() -> None:
         def __call__(self, text: object, **options: object) -> object:
             return super().__call__(text, **options)
 
-    assert TextCuts(Lower(tokenizer_object=make().backend_tokenizer)).find(FILLER * 4 + "one two") is None
+    assert SafeCuts(Lower(tokenizer_object=make().backend_tokenizer)).find(FILLER * 4 + "one two") is None

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from radar_fast.util.clock import STAGES, StageClock
+from radar_fast.util.clock import STAGES, Clock
 
 
 def test_a_block_counts_what_it_takes_also_where_it_raises() -> None:
-    clock = StageClock()
+    clock = Clock()
     with clock.measure("decode"):
         time.sleep(0.02)
 
@@ -24,7 +24,7 @@ def test_a_block_counts_what_it_takes_also_where_it_raises() -> None:
 
 
 def test_threads_lose_nothing() -> None:
-    clock = StageClock()
+    clock = Clock()
 
     def count() -> None:
         for _ in range(2000):
@@ -39,7 +39,7 @@ def test_threads_lose_nothing() -> None:
 
 
 def test_what_one_clock_gives_away_another_adds() -> None:
-    worker, engine = StageClock(), StageClock()
+    worker, engine = Clock(), Clock()
     engine.add("decode", 1.0)
     worker.add("decode", 0.5)
     worker.add("tokenise", 0.125)
@@ -50,7 +50,7 @@ def test_what_one_clock_gives_away_another_adds() -> None:
 
 
 def test_describe_names_every_stage_and_says_where_nothing_was_measured() -> None:
-    clock = StageClock()
+    clock = Clock()
     clock.add("vision", 0.1234567)
     described = clock.describe()
     assert set(described) == {f"{stage}_seconds" for stage in STAGES}

@@ -28,7 +28,7 @@ from radar_fast.errors import EngineError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.sample import EmbeddedImage, ImageFile, Prompt, Reason, ReasonKind, Sample
-from radar_fast.util.clock import StageClock
+from radar_fast.util.clock import Clock
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def start(
     count: int = 1,
     dtype: torch.dtype = torch.float32,
 ) -> Pool:
-    return Pool(count, checkpoint, protocol, dtype, ImageReuse(), StageClock(), fork_server=source)
+    return Pool(count, checkpoint, protocol, dtype, ImageReuse(), Clock(), fork_server=source)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from radar_fast.engines.transformers.timing import DeviceTimer
 from radar_fast.errors import EngineError
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, Sample
-from radar_fast.util.clock import StageClock
+from radar_fast.util.clock import Clock
 
 __all__ = ["PerCandidate", "Published", "read_pictures", "written_results"]
 
@@ -41,7 +41,7 @@ class Published:
         self._processor = copy.copy(checkpoint.processor)
         self._processor.image_processor = self._encoder.image_processor  # within the pixel bounds
         self._model = load_model(checkpoint, dtype, self._device)
-        self._clock = StageClock()
+        self._clock = Clock()
         self._timer = DeviceTimer(self._clock, self._device)
         inner = self._model.model
         for stage, module in (

@@ -21,7 +21,7 @@ from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.errors import EngineError, ModelError, UsageError, one_line
 from radar_fast.protocols import smart_resize
 from radar_fast.sample import Prompt, Reason, Sample
-from radar_fast.util.clock import StageClock
+from radar_fast.util.clock import Clock
 
 __all__ = ["PromptLogprobs", "TokenIds", "check_vllm_peer"]
 
@@ -107,7 +107,7 @@ class PromptLogprobs:
         except Exception as error:
             raise ModelError(f"{checkpoint.path}: vLLM cannot load it: {one_line(error)}") from error
         self._arguments = arguments
-        self._clock = StageClock()
+        self._clock = Clock()
 
     def score(self, samples: Sequence[Sample], folder: Path) -> Outcome:
         """See :class:`~radar_fast.bench.contender.Contender`."""

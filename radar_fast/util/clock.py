@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-__all__ = ["STAGES", "StageClock"]
+__all__ = ["STAGES", "Clock"]
 
 STAGES = (
     "startup",
@@ -23,7 +23,7 @@ may exceed the time that passed. ``wait``: the model had nothing to do but wait 
 at work; ``vision``, ``language`` and ``head`` are its parts."""
 
 
-class StageClock:
+class Clock:
     """Adds up seconds a stage. Safe to use from several threads; an addition costs less than a microsecond or two."""
 
     def __init__(self) -> None:

@@ -20,13 +20,13 @@ import torch
 
 from radar_fast.engines.encode.disk_cache import DiskCache, settings_digest
 from radar_fast.engines.encode.image_cache import ImageCache, ImageReuse, ImageTap, stand_in
-from radar_fast.engines.encode.safe_cuts import TextCuts
+from radar_fast.engines.encode.safe_cuts import SafeCuts
 from radar_fast.errors import ModelError, UsageError, one_line
 from radar_fast.images import read_image
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, ReasonKind
-from radar_fast.util.clock import StageClock
+from radar_fast.util.clock import Clock
 
 __all__ = ["Encoded", "Encoder", "Split", "Tokens", "refused_images", "split_candidates"]
 
@@ -116,7 +116,7 @@ class Encoder:
         checkpoint: Checkpoint,
         protocol: Protocol,
         dtype: torch.dtype,
-        clock: StageClock | None = None,
+        clock: Clock | None = None,
         reuse: ImageReuse | None = None,
         *,
         raw_pixels: bool = False,
@@ -132,7 +132,7 @@ class Encoder:
             raw_pixels: leave pixels as bytes, for an engine that rescales and normalises them itself.
         """
         self._protocol, self._dtype = protocol, dtype
-        self._clock = clock or StageClock()
+        self._clock = clock or Clock()
         self._processor: Any = copy.copy(checkpoint.processor)  # of its own, as is its image processor
         self._tokenizer: Any = self._processor.tokenizer
         self._image_token: str = self._processor.image_token
@@ -150,7 +150,7 @@ class Encoder:
         # The first call settles the tokenizer's padding and truncation; later calls only read them, so that threads
         # may share it.
         self._ids(["warm-up"], add_special_tokens=True)
-        self._cuts = TextCuts(self._tokenizer)
+        self._cuts = SafeCuts(self._tokenizer)
         self._tap = ImageTap(self._processor.image_processor)
         self._prepared: ImageCache | None = None
         self._reuse_is_checked = False

@@ -39,7 +39,7 @@ from radar_fast.errors import EngineError, RadarError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.sample import Prompt, Reason
-from radar_fast.util.clock import StageClock
+from radar_fast.util.clock import Clock
 
 __all__ = ["Pool", "can_reopen", "choose_worker_kind"]
 
@@ -85,7 +85,7 @@ class Pool:
         protocol: Protocol,
         dtype: torch.dtype,
         reuse: ImageReuse,
-        clock: StageClock,
+        clock: Clock,
         *,
         raw_pixels: bool = False,
         fork_server: ForkServer | None = None,

@@ -19,7 +19,7 @@ from typing import Any
 
 from tokenizers import AddedToken, models, normalizers, pre_tokenizers
 
-__all__ = ["TextCuts"]
+__all__ = ["SafeCuts"]
 
 _WORTH = 128
 """Characters of a head from which on two calls are quicker than one."""
@@ -48,7 +48,7 @@ _PATTERNS = frozenset(
 )
 
 
-class TextCuts:
+class SafeCuts:
     """Finds cuts for one tokenizer."""
 
     def __init__(self, tokenizer: Any) -> None:

@@ -25,7 +25,7 @@ from radar_fast.errors import RadarError, one_line
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
 from radar_fast.sample import Prompt
-from radar_fast.util.clock import StageClock
+from radar_fast.util.clock import Clock
 
 __all__ = ["Answer", "Failure", "Job", "serve"]
 
@@ -77,7 +77,7 @@ def serve() -> None:
     engine = os.getppid()
     torch.set_num_threads(1)
     _import_ahead()
-    clock = StageClock()
+    clock = Clock()
     job: Job | None = None
     with contextlib.suppress(EOFError, ConnectionError), socket.socket(fileno=int(descriptor)) as told:
         connection = Connection(os.dup(told.fileno()))
@@ -125,7 +125,7 @@ def _end(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _work(encoder: Encoder | RadarError, clock: StageClock, descriptor: int, memory: int) -> None:
+def _work(encoder: Encoder | RadarError, clock: Clock, descriptor: int, memory: int) -> None:
     """A worker's life; does not return."""
     try:
         connection = Connection(descriptor)
@@ -141,7 +141,7 @@ def _work(encoder: Encoder | RadarError, clock: StageClock, descriptor: int, mem
 
 
 def _answers(
-    connection: Connection, memory: SharedMemory, encoder: Encoder | RadarError, clock: StageClock
+    connection: Connection, memory: SharedMemory, encoder: Encoder | RadarError, clock: Clock
 ) -> Iterator[tuple[Any, dict[str, float]]]:
     while True:
         prompt: Prompt = connection.recv()
@@ -164,14 +164,14 @@ def _answers(
         yield answer, clock.take()
 
 
-def _encoder_or_error(job: Job, clock: StageClock) -> Encoder | RadarError:
+def _encoder_or_error(job: Job, clock: Clock) -> Encoder | RadarError:
     try:
         return _encoder(job, clock)
     except RadarError as error:  # for whoever asks for the first prompt
         return error
 
 
-def _encoder(job: Job, clock: StageClock) -> Encoder:
+def _encoder(job: Job, clock: Clock) -> Encoder:
     checkpoint = Checkpoint.open(job.checkpoint, trust_remote_code=job.trust_remote_code)
     least, most = job.pixels or (None, None)
     protocol = open_protocol(job.protocol, checkpoint, min_pixels=least, max_pixels=most)

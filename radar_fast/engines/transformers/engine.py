@@ -27,7 +27,7 @@ from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
 from radar_fast.util.ahead import map_ahead
-from radar_fast.util.clock import StageClock
+from radar_fast.util.clock import Clock
 
 __all__ = ["TransformersEngine"]
 
@@ -66,7 +66,7 @@ class TransformersEngine:
 
     def __init__(self, checkpoint: Checkpoint, protocol: Protocol, options: EngineOptions) -> None:
         self._checkpoint, self._scoring = checkpoint, False
-        self._clock = StageClock()
+        self._clock = Clock()
         self._processes: Pool | None = None
         with self._clock.measure("startup"):
             try:

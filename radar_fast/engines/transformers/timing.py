@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from radar_fast.util.clock import StageClock
+from radar_fast.util.clock import Clock
 
 __all__ = ["DeviceTimer"]
 
@@ -15,7 +15,7 @@ __all__ = ["DeviceTimer"]
 class DeviceTimer:
     """Counts to a clock how long the device takes for parts of a forward pass."""
 
-    def __init__(self, clock: StageClock, device: torch.device) -> None:
+    def __init__(self, clock: Clock, device: torch.device) -> None:
         self._clock = clock
         self._events = device.type == "cuda"
         self._pending: list[tuple[str, Any, Any]] = []

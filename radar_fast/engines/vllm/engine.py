@@ -21,12 +21,12 @@ from radar_fast.engines.vllm.compat import (
     set_environment,
     without_sent_images,
 )
-from radar_fast.engines.vllm.prepare import Intake, Ready
+from radar_fast.engines.vllm.prepare import Preparer, Ready
 from radar_fast.errors import EngineError, ModelError, RadarError, UsageError, one_line
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
-from radar_fast.util.clock import StageClock
+from radar_fast.util.clock import Clock
 
 __all__ = ["IN_FLIGHT", "VllmEngine"]
 
@@ -74,8 +74,8 @@ class VllmEngine:
         self._dtype = resolve_dtype(options.dtype, checkpoint, torch.device(self._device))
         self._engine = self._start(options)
         end_waiting_when_dead(self._engine)
-        self._clock = StageClock()
-        self._intake = Intake(self._engine, checkpoint, protocol, self._dtype, options, self._clock)
+        self._clock = Clock()
+        self._preparer = Preparer(self._engine, checkpoint, protocol, self._dtype, options, self._clock)
         self._counts = _Counts()
         self._scoring = False
         self._unshared = 0.0  # seconds of steps that finished no sample yet
@@ -96,7 +96,7 @@ class VllmEngine:
         try:
             while True:
                 for prompt in islice(stream, _room(waiting, samples_left.values())):
-                    waiting.append(self._intake.submit(prompt))
+                    waiting.append(self._preparer.submit(prompt))
                 if not waiting and not self._flying:
                     return
                 while waiting and len(samples_left) < IN_FLIGHT and (waiting[0].done() or not self._flying):
@@ -144,7 +144,7 @@ class VllmEngine:
         self._checkpoint = checkpoint
         self._encoded_before, _ = self._worker_counts()
         self._last, self._counts = (0, False), _Counts()
-        self._intake.count_anew()
+        self._preparer.count_anew()
         self._clock.take()
         self._clock.add("startup", time.perf_counter() - started)
 
@@ -169,9 +169,9 @@ class VllmEngine:
             "device": self._device,
             "device_name": torch.cuda.get_device_name() if self._device == "cuda" else "cpu",
             "dtype": str(self._dtype).removeprefix("torch."),
-            "workers": self._intake.workers,
-            "worker_kind": self._intake.worker_kind,
-            "prepared_images": self._intake.takes_prepared_images,
+            "workers": self._preparer.workers,
+            "worker_kind": self._preparer.worker_kind,
+            "prepared_images": self._preparer.takes_prepared_images,
         }
         if config is not None:
             encoded, fused = self._worker_counts()
@@ -189,13 +189,13 @@ class VllmEngine:
             "prefix_cache_hits": counts.prefix_cache_hits,
             "resubmissions": counts.resubmissions,
             "images_encoded": self._last[0],
-            "processor_runs": self._intake.processor_runs,
+            "processor_runs": self._preparer.processor_runs,
             **self._clock.describe(),
         }
 
     def close(self) -> None:
         """Stop the workers and vLLM's processes, and free the device."""
-        self._intake.close()
+        self._preparer.close()
         engine, self._engine = self._engine, None
         if engine is not None:
             with contextlib.suppress(Exception):

@@ -20,9 +20,9 @@ from radar_fast.images import content_digest
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, ReasonKind, Scored
-from radar_fast.util.clock import StageClock
+from radar_fast.util.clock import Clock
 
-__all__ = ["Intake", "Ready"]
+__all__ = ["Preparer", "Ready"]
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Ready:
     tokens_computed: int = 0
 
 
-class Intake:
+class Preparer:
     """Makes prompts ready, in threads, and where that pays in processes behind them.
 
     Images go the way of the transformers engine: decoded and preprocessed by the encoder, once for samples that share
@@ -59,7 +59,7 @@ class Intake:
         protocol: Protocol,
         dtype: torch.dtype,
         options: EngineOptions,
-        clock: StageClock,
+        clock: Clock,
     ) -> None:
         self.workers = options.worker_count
         self.worker_kind = choose_worker_kind(options, protocol, checkpoint)
