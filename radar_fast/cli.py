@@ -14,7 +14,7 @@ from rich.text import Text
 from radar_fast.config import FORMATS, PROTOCOLS, RunConfig
 from radar_fast.errors import RadarError, UsageError
 from radar_fast.sample import ReasonKind
-from radar_fast.terminal.progress import watch_on
+from radar_fast.terminal.progress import progress_on
 
 if TYPE_CHECKING:
     from radar_fast.readers import Reader, Selection
@@ -164,10 +164,10 @@ def score(
     )
     console = _console()
     if len(models) > 1:
-        summaries = run.score_series(config, models, watch_on(console))
+        summaries = run.score_series(config, models, progress_on(console))
         _print_growth(console, summaries)
     else:
-        summaries = {"": run.score(config, watch_on(console))}
+        summaries = {"": run.score(config, progress_on(console))}
         _print_summary(console, summaries[""])
     click.echo(f"\nresults in {config.out}")
     _exit_by(*summaries.values())
@@ -285,7 +285,7 @@ def compare(first: Path, second: Path, pairs: tuple[str, ...], file: Path | None
 @click.option("--data-only", is_flag=True, help="Write the benchmark and the checkpoints, score nothing.")
 @click.option("--engine", default="auto", show_default=True, metavar="auto|transformers|vllm|fake")
 def demo(out: Path, data_only: bool, engine: str) -> None:
-    """Watch a tiny Qwen2-VL learn: score a series of its checkpoints on mini-M3, a small generated benchmark.
+    """Progress a tiny Qwen2-VL learn: score a series of its checkpoints on mini-M3, a small generated benchmark.
 
     DIR/mini-m3 is the benchmark, DIR/checkpoints/step-N the series, DIR/results/step-N a result folder each.
     """
@@ -360,7 +360,7 @@ def bench(
     from radar_fast.bench.race import bench as race
 
     console = _console()
-    report = race(config, watch_on(console))
+    report = race(config, progress_on(console))
     for table in tables_of(report):
         console.print()
         console.print(table)

@@ -25,13 +25,13 @@ from radar_fast.results.official import export_official
 from radar_fast.results.record import record_of
 from radar_fast.sample import Prompt, Sample, Scored
 from radar_fast.survey import Survey, survey
-from radar_fast.terminal.progress import SilentWatch, Watch
+from radar_fast.terminal.progress import Progress, SilentProgress
 from radar_fast.util.atomic import write_json_atomic
 
 __all__ = ["aggregate", "score", "score_series", "summarize"]
 
 
-def score(config: RunConfig, watch: Watch | None = None) -> dict[str, Any]:
+def score(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
     """Score a checkpoint on a benchmark; what is in ``config.out`` already is not scored again.
 
     Returns:
@@ -40,12 +40,14 @@ def score(config: RunConfig, watch: Watch | None = None) -> dict[str, Any]:
     Raises:
         RadarError: one of its kinds, with a message for the user. What was scored before stays in the journal.
     """
-    watch = watch or SilentWatch()
-    with EngineSession() as live:
-        return _score_checkpoint(config, _open_benchmark(config, watch), session, watch)
+    progress = progress or SilentProgress()
+    with EngineSession() as session:
+        return _score_checkpoint(config, _open_benchmark(config, progress), session, progress)
 
 
-def score_series(config: RunConfig, models: Sequence[Path], watch: Watch | None = None) -> dict[str, dict[str, Any]]:
+def score_series(
+    config: RunConfig, models: Sequence[Path], progress: Progress | None = None
+) -> dict[str, dict[str, Any]]:
     """Score checkpoints one after the other, in one engine where they differ in their weights alone.
 
     Preprocessed images are kept for the next checkpoint in ``config.preprocess_cache``, or in a folder under
@@ -54,7 +56,7 @@ def score_series(config: RunConfig, models: Sequence[Path], watch: Watch | None 
     Args:
         config: for all of them; its ``model`` is left out of account.
         models: checkpoint folders; each gets the result folder of its name under ``config.out``.
-        watch: told what goes on.
+        progress: told what goes on.
 
     Returns:
         Name -> what its ``summary.json`` holds, in the order of ``models``.
@@ -63,7 +65,7 @@ def score_series(config: RunConfig, models: Sequence[Path], watch: Watch | None 
         UsageError: two folders of one name.
         RadarError: as :func:`score`. What was scored before stays in the journals, and the same call goes on.
     """
-    watch = watch or SilentWatch()
+    progress = progress or SilentProgress()
     names = [model.resolve().name for model in models]
     if repeated := [name for name, times in Counter(names).items() if times > 1]:
         raise UsageError(
@@ -73,12 +75,12 @@ def score_series(config: RunConfig, models: Sequence[Path], watch: Watch | None 
     if config.preprocess_cache is None and len(models) > 1:
         config = replace(config, preprocess_cache=ours)
     summaries = {}
-    with EngineSession() as live:
-        benchmark = _open_benchmark(config, watch)
+    with EngineSession() as session:
+        benchmark = _open_benchmark(config, progress)
         for name, model in zip(names, models, strict=True):
-            watch.say(f"\n{name}")
+            progress.say(f"\n{name}")
             one = replace(config, model=model, out=config.out / name)
-            summaries[name] = _score_checkpoint(one, benchmark, session, watch)
+            summaries[name] = _score_checkpoint(one, benchmark, session, progress)
     if config.preprocess_cache == ours:
         shutil.rmtree(ours, ignore_errors=True)
     return summaries
@@ -101,7 +103,7 @@ class _Benchmark:
         return self.conditions.apply(self.selection.apply(self.reader))
 
 
-def _open_benchmark(config: RunConfig, watch: Watch) -> _Benchmark:
+def _open_benchmark(config: RunConfig, progress: Progress) -> _Benchmark:
     started = time.perf_counter()
     reader = open_reader(
         config.data,
@@ -113,11 +115,13 @@ def _open_benchmark(config: RunConfig, watch: Watch) -> _Benchmark:
     selection = Selection(tasks=config.tasks, limit=config.limit, abilities=config.abilities)
     conditions = Conditions(candidates=config.candidates, without=config.without)
     found = survey(selection.apply(reader), reader.root)
-    watch.say(f"{config.data}: {found.samples} samples in {len(found.tasks)} tasks ({reader.format})")
+    progress.say(f"{config.data}: {found.samples} samples in {len(found.tasks)} tasks ({reader.format})")
     return _Benchmark(reader, selection, conditions, found, time.perf_counter() - started)
 
 
-def _score_checkpoint(config: RunConfig, benchmark: _Benchmark, session: EngineSession, watch: Watch) -> dict[str, Any]:
+def _score_checkpoint(
+    config: RunConfig, benchmark: _Benchmark, session: EngineSession, progress: Progress
+) -> dict[str, Any]:
     folder, found = ResultFolder(config.out), benchmark.found
     clock = {"survey": benchmark.seconds}
     options = _engine_options(config)
@@ -131,7 +135,7 @@ def _score_checkpoint(config: RunConfig, benchmark: _Benchmark, session: EngineS
         protocol = open_protocol(config.protocol, checkpoint, min_pixels=least, max_pixels=most)
         chosen, why = choose_engine(config.engine, options)
     if why:
-        watch.say(f"engine {config.engine}: {chosen}, because {why}")
+        progress.say(f"engine {config.engine}: {chosen}, because {why}")
     with _timed(clock, "fingerprint"):
         identity = {
             "model": {"files": checkpoint.fingerprint()} if checkpoint else None,
@@ -144,21 +148,23 @@ def _score_checkpoint(config: RunConfig, benchmark: _Benchmark, session: EngineS
     folder.make()
     with Journal.open(folder.samples) as journal:
         if not journal.locked:
-            watch.say(f"{folder.samples}: the file system has no locks; see that no other run writes to this folder")
+            progress.say(f"{folder.samples}: the file system has no locks; see that no other run writes to this folder")
         folder.claim(identity, _plain(config), empty=not journal.done)
         if journal.repaired_bytes:
-            watch.say(f"{folder.samples}: cut off a torn end of {journal.repaired_bytes} bytes, left by a killed run")
+            progress.say(
+                f"{folder.samples}: cut off a torn end of {journal.repaired_bytes} bytes, left by a killed run"
+            )
         if journal.done:
             left = found.samples - len(journal.done)
-            watch.say(f"{config.out}: {len(journal.done)} samples are scored already, {left} are left")
+            progress.say(f"{config.out}: {len(journal.done)} samples are scored already, {left} are left")
         if len(journal.done) < found.samples:
             options = replace(options, expected=found.samples - len(journal.done))
             with _timed(clock, "engine"):
                 engine = session.open(config.engine, checkpoint, protocol, options)
             described = ", ".join(f"{name} {value}" for name, value in engine.describe().items() if value is not None)
-            watch.say(f"engine {engine.name}: {described}")
+            progress.say(f"engine {engine.name}: {described}")
             with _timed(clock, "scoring"):
-                _score_rest(engine, protocol, benchmark, journal, watch, clock)
+                _score_rest(engine, protocol, benchmark, journal, progress, clock)
             folder.amend(engine={"name": engine.name, **engine.describe(), **_seconds(clock)})
     return summarize(config.out, official_out=config.official_out)
 
@@ -178,29 +184,34 @@ def _engine_options(config: RunConfig) -> EngineOptions:
 
 
 def _score_rest(
-    engine: Engine, protocol: Protocol, benchmark: _Benchmark, journal: Journal, watch: Watch, clock: dict[str, float]
+    engine: Engine,
+    protocol: Protocol,
+    benchmark: _Benchmark,
+    journal: Journal,
+    progress: Progress,
+    clock: dict[str, float],
 ) -> None:
     done = frozenset(journal.done)  # as it was: windows must not depend on how far this run has come
-    watch.start(benchmark.found.samples, len(done))
+    progress.start(benchmark.found.samples, len(done))
     try:
         unfit: list[Scored] = []
         with _timed(clock, "first sample"):
             stream = engine.score(_prompts(benchmark.samples(), protocol, done, unfit))
             first = next(stream, None)
         passed = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in clock.items() if stage != "scoring")
-        watch.say(f"until the first sample: {passed}")
+        progress.say(f"until the first sample: {passed}")
         for scored in chain(() if first is None else (first,), stream):
             fresh = [record_of(result) for result in (*unfit, scored) if result.sample.key not in done]
             unfit.clear()
             with _timed(clock, "write"):
                 journal.append(fresh)
             for _ in fresh:
-                watch.advance()
+                progress.advance()
         journal.append(list(map(record_of, unfit)))
         for _ in unfit:
-            watch.advance()
+            progress.advance()
     finally:
-        watch.stop()
+        progress.stop()
 
 
 @contextmanager

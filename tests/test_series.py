@@ -165,7 +165,7 @@ def test_an_engine_is_kept_only_for_what_fits_it(demo: Path, tmp_path: Path, mon
     (torn / "model.safetensors").unlink()
     protocol = open_protocol("qwen2vl", first)
     options = EngineOptions(device="cpu", expected=100)
-    with EngineSession() as live:
+    with EngineSession() as session:
         session.open("transformers", first, protocol, options)
         session.open("transformers", second, protocol, EngineOptions(device="cpu", expected=7))
         assert notes == ["opened", "step-1600"]

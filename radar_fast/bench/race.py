@@ -22,7 +22,7 @@ from radar_fast.bench.vllm_peers import check_vllm_peer
 from radar_fast.bench.workload import Workload, generated_samples, select, write_samples
 from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.readers import open_reader
-from radar_fast.terminal.progress import SilentWatch, Watch
+from radar_fast.terminal.progress import Progress, SilentProgress
 
 __all__ = ["bench"]
 
@@ -30,7 +30,7 @@ DEVICE_SHARE = 0.6
 """Of a GPU's memory for all vLLM contenders together; each of them reserves its part for as long as it lives."""
 
 
-def bench(config: BenchConfig, watch: Watch | None = None) -> dict[str, Any]:
+def bench(config: BenchConfig, progress: Progress | None = None) -> dict[str, Any]:
     """Run every contender on the same samples in turn.
 
     Returns:
@@ -39,7 +39,7 @@ def bench(config: BenchConfig, watch: Watch | None = None) -> dict[str, Any]:
     Raises:
         RadarError: one of its kinds, with a message for the user.
     """
-    watch = watch or SilentWatch()
+    progress = progress or SilentProgress()
     with tempfile.TemporaryDirectory(prefix="radar-fast-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         model = prepare_model(
@@ -48,10 +48,10 @@ def bench(config: BenchConfig, watch: Watch | None = None) -> dict[str, Any]:
         for named in config.contenders:
             if named.startswith("vllm"):
                 check_vllm_peer(named, model.device)
-        watch.say(f"model: {model.label}, {model.dtype} on {model.device}")
+        progress.say(f"model: {model.label}, {model.dtype} on {model.device}")
         setups = _setups(config, model)
         workload = _workload(config, setups[0], folder)
-        watch.say(f"samples: {len(workload.samples)} of {workload.source}")
+        progress.say(f"samples: {len(workload.samples)} of {workload.source}")
         file = folder / "samples.jsonl"
         write_samples(workload.samples, file)
         flops = _flops(model, workload)
@@ -63,7 +63,7 @@ def bench(config: BenchConfig, watch: Watch | None = None) -> dict[str, Any]:
             ledger.begin()
             contenders.append(stack.enter_context(ContenderProcess(setup)))
             ledger.end(setup.name)
-            watch.say(f"{setup.name}: ready after {contenders[-1].startup_seconds:.1f} s")
+            progress.say(f"{setup.name}: ready after {contenders[-1].startup_seconds:.1f} s")
         rounds: dict[str, list[Round]] = {contender.name: [] for contender in contenders}
         for number in range(config.rounds + 1):
             first = number % len(contenders)
@@ -74,7 +74,7 @@ def bench(config: BenchConfig, watch: Watch | None = None) -> dict[str, Any]:
                 rounds[contender.name].append(contender.score(file, out))
                 ledger.end(contender.name)
                 said = "warm-up" if number == 0 else f"round {number}"
-                watch.say(f"{said}, {contender.name}: {rounds[contender.name][-1].seconds:.2f} s")
+                progress.say(f"{said}, {contender.name}: {rounds[contender.name][-1].seconds:.2f} s")
         rates.append(_rate(model))
         entries = [
             Entry(

@@ -11,7 +11,7 @@ from radar_fast.demo.mini_m3 import write_mini_m3
 from radar_fast.demo.series import write_checkpoints
 from radar_fast.errors import ResultsError
 from radar_fast.run import score
-from radar_fast.terminal.progress import watch_on
+from radar_fast.terminal.progress import progress_on
 from radar_fast.terminal.tables import growth_table
 
 __all__ = ["PIXELS", "show"]
@@ -29,7 +29,7 @@ def show(out: Path, console: Console, *, data_only: bool = False, engine: str = 
         RadarError: ``out`` cannot be written, or the engine fails.
     """
     data, checkpoints, results = out / "mini-m3", out / "checkpoints", out / "results"
-    say = watch_on(console).say
+    say = progress_on(console).say
     _once(data, write_mini_m3)
     _once(checkpoints, write_checkpoints)
     series = sorted(checkpoints.glob("step-*"), key=lambda folder: int(folder.name.removeprefix("step-")))
@@ -47,7 +47,7 @@ def show(out: Path, console: Console, *, data_only: bool = False, engine: str = 
             min_pixels=PIXELS,
             max_pixels=PIXELS,
         )
-        steps.append((checkpoint.name.removeprefix("step-"), score(config, watch_on(console))))
+        steps.append((checkpoint.name.removeprefix("step-"), score(config, progress_on(console))))
     for section, heading in (("tasks", "task"), ("directories", "directory"), ("abilities", "ability")):
         say(f"\nSDS by {heading} at training step")
         console.print(growth_table(steps, section, heading))

@@ -3,11 +3,11 @@
 import time
 from typing import Protocol
 
+from rich import progress as bars
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     SpinnerColumn,
     Task,
@@ -16,10 +16,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
-__all__ = ["BarWatch", "LineWatch", "SilentWatch", "Watch", "watch_on"]
+__all__ = ["BarProgress", "LineProgress", "Progress", "SilentProgress", "progress_on"]
 
 
-class Watch(Protocol):
+class Progress(Protocol):
     """What the pipeline tells while it runs."""
 
     def say(self, text: str) -> None:
@@ -39,7 +39,7 @@ class Watch(Protocol):
         ...
 
 
-class SilentWatch:
+class SilentProgress:
     """For library use."""
 
     def say(self, text: str) -> None:
@@ -55,7 +55,7 @@ class SilentWatch:
         """Nothing."""
 
 
-class LineWatch:
+class LineProgress:
     """A line now and then, for logs: at every tenth of the way, but no more often than every 10 s."""
 
     def __init__(self, console: Console, interval: float = 10.0) -> None:
@@ -89,11 +89,11 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.1f} samples/s" if task.speed else "- samples/s", style="progress.data.speed")
 
 
-class BarWatch:
+class BarProgress:
     """A live bar with samples/s and the time left."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
+        self._progress = bars.Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -122,9 +122,9 @@ class BarWatch:
         self._progress.stop()
 
 
-def watch_on(console: Console) -> Watch:
+def progress_on(console: Console) -> Progress:
     """A bar where the console is a terminal, lines otherwise."""
-    return BarWatch(console) if console.is_terminal else LineWatch(console)
+    return BarProgress(console) if console.is_terminal else LineProgress(console)
 
 
 def _duration(seconds: float) -> str:

@@ -21,7 +21,10 @@ from typing import Any, Self
 
 __all__ = ["ForkServer", "ForkServerDiedError"]
 
-_CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from radar_fast.engines.encode.worker_main import serve; serve()"
+_CODE = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from radar_fast.engines.encode.worker_main import serve; serve()"
+)
 
 
 class ForkServerDiedError(Exception):

@@ -19,7 +19,7 @@ from PIL import Image
 from radar_fast.engines.encode.disk_cache import DiskCache
 from radar_fast.sample import AnyImage
 
-__all__ = ["KEPT_BYTES", "ImageReuse", "ImageTap", "ImageCache", "stand_in"]
+__all__ = ["KEPT_BYTES", "ImageCache", "ImageReuse", "ImageTap", "stand_in"]
 
 KEPT_BYTES = 64 * 2**20
 """Most memory for what is kept for other prompts with the same images, an encoder."""

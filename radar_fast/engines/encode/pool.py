@@ -4,8 +4,8 @@ The engine's side is as with threads: a thread a worker, which hands it a prompt
 order, windows and batches are those of the threads, and the scores are the same to the last bit.
 
 - Workers are forked from one process that has imported torch and transformers' processors, no model and not vLLM, and
-  sees no GPU (:mod:`radar_fast.engines.encode.fork_server`). It is started by command line, not by multiprocessing: that would
-  import the user's main module again.
+  sees no GPU (:mod:`radar_fast.engines.encode.fork_server`). It is started by command line, not by multiprocessing:
+  that would import the user's main module again.
 - A prompt goes over a socket, and comes back as its token ids; tensors go through memory that the two processes share,
   which has no name in the file system: the kernel frees it with the last of its processes, however they end.
 - A worker ends as soon as its socket is closed at the other end, which the kernel does for a process that is killed.
