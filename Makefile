@@ -25,8 +25,8 @@ test-slow: .venv/.ready-test ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-oldest: .venv-oldest/.ready ## the vLLM engine's tests on the oldest vLLM and transformers that a CPU can take
-	.venv-oldest/bin/python -m pytest -p no:cacheprovider tests/test_engine_vllm.py tests/test_vllm_head.py \
-		tests/test_vllm_plugin.py tests/test_vllm_serving.py $(ARGS)
+	.venv-oldest/bin/python -m pytest -p no:cacheprovider tests/vllm/test_engine_vllm.py tests/vllm/test_vllm_head.py \
+		tests/vllm/test_vllm_plugin.py tests/vllm/test_vllm_serving.py $(ARGS)
 
 lint: .venv/.ready-test ## ruff and mypy
 	$(BIN)/ruff check .

@@ -141,7 +141,7 @@ def test_kellgren_lawrence_as_published(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_all_that_comes_along_is_readable(example: str) -> None:
-    file = Path(__file__).parents[1] / "radar_fast" / "readers" / "examples" / f"{example}.toml"
+    file = Path(__file__).parents[2] / "radar_fast" / "readers" / "examples" / f"{example}.toml"
     assert ClassTexts.read(file).classes
 
 

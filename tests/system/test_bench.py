@@ -394,7 +394,7 @@ def test_the_report_compares_round_by_round_and_flags_a_difference(tmp_path: Pat
 def test_a_recorded_result_names_machine_versions_and_command(tmp_path: Path) -> None:
     report = reported(entry("mine", [1.0], [0.0, 2.0]), entry("theirs", [2.0], [0.0, 2.0], peer=True))
     (tmp_path / "trial.jsonl").write_text(json.dumps(report) + "\n" + json.dumps(report) + "\n")
-    script = Path(__file__).resolve().parents[1] / "bench" / "record.py"
+    script = Path(__file__).resolve().parents[2] / "bench" / "record.py"
     subprocess.run([sys.executable, script, "trial", "--out", tmp_path], check=True)
     page = (tmp_path / "trial.md").read_text()
     assert page.count(f"    {report['command']}\n") == 2

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
 
-SCRIPT = Path(__file__).parent / "support" / "vllm_heads.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "vllm_heads.py"
 
 NOT_PLAIN = {
     "scaled and capped": "both a scale and a soft-cap",

@@ -24,7 +24,7 @@ from radar_fast.results import journal as module
 from radar_fast.results.journal import Journal, read_records
 from radar_fast.results.record import Record
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from radar_fast.kernels.linear_log_softmax_gather import (
 )
 from radar_fast.kernels.log_softmax_gather import log_softmax_gather, log_softmax_gather_rank
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "kernels").glob("*.py"))
 
 HIDDEN, WEIGHT, TARGETS = torch.zeros(2, 4), torch.zeros(9, 4), torch.tensor([0, 1])

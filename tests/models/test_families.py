@@ -235,7 +235,7 @@ def test_official_files_have_the_published_names(tmp_path: Path) -> None:
 
 def test_the_list_the_document_and_the_command_say_the_same() -> None:
     """docs/models.md holds a row a family and its plain loop; the command prints name, protocol and engines."""
-    page = (Path(__file__).resolve().parents[1] / "docs" / "models.md").read_text()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "models.md").read_text()
     result = CliRunner().invoke(main, ["models"])
     assert result.exit_code == 0, result.output
     rows = [line for line in page.splitlines() if line.startswith("|") and "`" in line.split("|")[3]]

@@ -12,7 +12,7 @@ from radar_fast.config import FORMATS
 from radar_fast.readers import open_reader
 from radar_fast.sample import ImageFile, Sample
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted((DOCS / "formats").glob("*.md"))
 BLOCK = re.compile(r"^```(\w+) (\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -17,7 +17,7 @@ from radar_fast.sample import ImageFile, Reason, ReasonKind, Sample
 
 LINE: dict[str, Any] = {"question": "What?", "image": "i/a.png", "options": ["dog", "cat", "cow"], "answer": "cat"}
 BARE = {"question": "What?", "options": ["dog", "cat"], "answer": "cat"}
-PUZZLES = Path(__file__).parents[2] / "shared/data/puzzlevqa"
+PUZZLES = Path(__file__).parents[3] / "shared/data/puzzlevqa"
 
 
 def write(data: Path, *lines: object, name: str = "task.jsonl") -> Path:

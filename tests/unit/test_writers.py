@@ -22,7 +22,7 @@ from radar_fast.readers import open_reader
 from radar_fast.sample import AnyImage, EmbeddedImage, ImageFile, Reason, ReasonKind, Sample
 from radar_fast.writers import FORMATS, Plan, plan_export
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def png(colour: str) -> bytes:
