@@ -3,8 +3,8 @@
     python bench/tune_kernels.py [--vocabulary 151936] [--depths 896,3584] [--dtype bfloat16] [--seconds 540]
 
 For every number of rows, candidates are timed in turn from a cold L2 and the fastest is printed. A launch enters the
-table by hand, because it must keep two promises that no timing shows (tests/unit/test_kernels_compiled.py holds them): all
-launches of a generation share the tile of the vocabulary and the warps along it, and none spills registers.
+table by hand, because it must keep two promises that no timing shows (tests/unit/test_kernels_compiled.py has them):
+all launches of a generation share the tile of the vocabulary and the warps along it, and none spills registers.
 Prints a table, then one JSON line.
 """
 

@@ -60,9 +60,9 @@ def main() -> None:
                 if run != "warm":
                     engine.drop_caches()
                 order = random.Random(7).sample(samples, len(samples)) if run == "other order" else samples
-                before = engine.describe()
+                before = engine.describe().to_dict()
                 runs[run] = list(engine.score(map(protocol.prompt, order)))
-                after = engine.describe()
+                after = engine.describe().to_dict()
                 rows.append(
                     {
                         "dtype": dtype,
@@ -73,7 +73,7 @@ def main() -> None:
                         **compared(runs[run], runs["cold"]),
                     }
                 )
-            vllm = engine.describe()["vllm"]
+            vllm = engine.describe().version
             engine.close()
             if reference is not None:
                 rows.append(

@@ -3,15 +3,17 @@
 Importing this package imports neither torch nor transformers nor vLLM; engines do, when they are opened.
 """
 
+from importlib.metadata import version
+
 from radar_fast.conditions import Conditions
 from radar_fast.config import RunConfig
-from radar_fast.engines import Engine, EngineOptions, open_engine
+from radar_fast.engines import ENGINES, Engine, EngineOptions, EngineReport, EngineSpec, open_engine
 from radar_fast.errors import DataError, EngineError, ModelError, RadarError, ResultsError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.readers import Selection, open_reader
 from radar_fast.results.comparison import Comparison, compare
-from radar_fast.run import aggregate, score, score_series, summarize
+from radar_fast.run import aggregate, score, summarize
 from radar_fast.sample import (
     Candidate,
     EmbeddedImage,
@@ -24,8 +26,12 @@ from radar_fast.sample import (
     Sample,
     Scored,
 )
+from radar_fast.series import ScoredRun, score_series
+
+__version__ = version("radar-fast")
 
 __all__ = [
+    "ENGINES",
     "Candidate",
     "Checkpoint",
     "Comparison",
@@ -35,6 +41,8 @@ __all__ = [
     "Engine",
     "EngineError",
     "EngineOptions",
+    "EngineReport",
+    "EngineSpec",
     "ImageFile",
     "Markup",
     "ModelError",
@@ -48,8 +56,10 @@ __all__ = [
     "RunConfig",
     "Sample",
     "Scored",
+    "ScoredRun",
     "Selection",
     "UsageError",
+    "__version__",
     "aggregate",
     "compare",
     "open_engine",

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,8 +12,11 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from radar_fast.config import FORMATS, PROTOCOLS, RunConfig
+from radar_fast.config import RunConfig
+from radar_fast.engines import EngineOptions
 from radar_fast.errors import RadarError, UsageError
+from radar_fast.protocols import PROTOCOLS
+from radar_fast.readers import FORMATS
 from radar_fast.sample import ReasonKind
 from radar_fast.terminal.progress import progress_on
 
@@ -146,6 +150,7 @@ def score(
     fields: tuple[str, ...],
     abilities: tuple[str, ...],
     engine_args: tuple[str, ...],
+    tasks: str | None,
     **options: Any,
 ) -> None:
     """Score a checkpoint on a benchmark, or several.
@@ -153,22 +158,23 @@ def score(
     Exit status: 0 done; 1 done, but some samples could not be scored (other than by the 12-image rule); 2 the input
     or the usage is wrong.
     """
-    from radar_fast import run
+    from radar_fast.series import score_series
 
     config = RunConfig(
         model=models[0] if models else None,
         fields=dict(_pairs("--field", fields)),
         abilities=tuple(_pairs("--ability", abilities)),
-        engine_args={name.replace("-", "_"): value for name, value in _pairs("--engine-arg", engine_args)},
+        tasks=() if tasks is None else (tasks,),
+        options=_engine_options(options, engine_args),
         **options,
     )
     console = _console()
+    runs = score_series(config, models, progress=progress_on(console))
+    summaries = {each.name: each.summary for each in runs}
     if len(models) > 1:
-        summaries = run.score_series(config, models, progress_on(console))
         _print_growth(console, summaries)
     else:
-        summaries = {"": run.score(config, progress_on(console))}
-        _print_summary(console, summaries[""])
+        _print_summary(console, runs[0].summary)
     click.echo(f"\nresults in {config.out}")
     _exit_by(*summaries.values())
 
@@ -352,7 +358,7 @@ def bench(
         peers=tuple(filter(None, peers.split(","))),
         size=_span("--size", size),
         fields=dict(_pairs("--field", fields)),
-        engine_args={name.replace("-", "_"): value for name, value in _pairs("--engine-arg", engine_args)},
+        options=_engine_options(options, engine_args),
         **options,
     )
     check_plot(config.plot)
@@ -371,6 +377,13 @@ def bench(
         click.get_current_context().exit(EXIT_UNSCORED)
 
 
+def _engine_options(options: dict[str, Any], engine_args: tuple[str, ...]) -> EngineOptions:
+    """Takes what is the engine's out of ``options``."""
+    mine = {field.name: options.pop(field.name) for field in fields_of(EngineOptions) if field.name in options}
+    arguments = {name.replace("-", "_"): value for name, value in _pairs("--engine-arg", engine_args)}
+    return EngineOptions(arguments=arguments, **mine)
+
+
 def _span(option: str, text: str) -> tuple[int, int]:
     least, dash, largest = text.partition("-")
     if not (dash and least.isdecimal() and largest.isdecimal()):
@@ -385,7 +398,9 @@ def _opened(
     from radar_fast.readers import Selection, open_reader
 
     selection = Selection(
-        tasks=options["tasks"], limit=options["limit"], abilities=tuple(_pairs("--ability", abilities))
+        tasks=() if options["tasks"] is None else (options["tasks"],),
+        limit=options["limit"],
+        abilities=tuple(_pairs("--ability", abilities)),
     )
     reader = open_reader(
         data,

@@ -26,10 +26,13 @@ from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from types import MappingProxyType
 
-from radar_fast.config import CANDIDATES, WITHOUT, check_one_of
 from radar_fast.sample import Part, Reason, ReasonKind, Sample
+from radar_fast.util.choices import check_one_of
 
-__all__ = ["Conditions"]
+__all__ = ["CANDIDATES", "WITHOUT", "Conditions"]
+
+CANDIDATES = ("text", "letter")
+WITHOUT = ("image", "text")
 
 _INSTRUCTION = "Please select the correct answer from the options above. \n"
 

@@ -1,52 +1,23 @@
 """What one run is asked to do: one frozen object, checked when it is made."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+from radar_fast.conditions import CANDIDATES, WITHOUT
+from radar_fast.engines import ENGINES, EngineOptions, check_engine
 from radar_fast.errors import UsageError
+from radar_fast.protocols import PROTOCOLS
+from radar_fast.readers import FORMATS
+from radar_fast.util.choices import check_choice, check_one_of
 
-__all__ = [
-    "ATTENTIONS",
-    "CANDIDATES",
-    "DEVICES",
-    "DTYPES",
-    "ENGINES",
-    "FORMATS",
-    "PROTOCOLS",
-    "WITHOUT",
-    "WORKER_KINDS",
-    "RunConfig",
-    "check_choice",
-    "check_one_of",
-]
-
-FORMATS = ("m3", "jsonl", "vlmevalkit", "pgps9k", "mathverse", "folder", "parquet")
-ENGINES = ("transformers", "vllm", "fake")
-DEVICES = ("cpu", "cuda")
-WORKER_KINDS = ("threads", "processes")
-ATTENTIONS = ("dense", "cascade", "flex")
-DTYPES = ("float32", "bfloat16", "float16")
-PROTOCOLS = ("qwen2vl", "internvl", "plain", "llava", "llava-med", "chat")
-CANDIDATES = ("text", "letter")
-WITHOUT = ("image", "text")
-
-
-def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise UsageError unless ``value`` is ``auto`` or one of ``choices``."""
-    check_one_of(option, value, ("auto", *choices))
-
-
-def check_one_of(option: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise UsageError unless ``value`` is one of ``choices``."""
-    if value not in choices:
-        raise UsageError(f"--{option} {value}: unknown; it is one of {', '.join(choices)}")
+__all__ = ["RunConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """The options of ``radar-fast score``.
+    """The options of ``radar-fast score``. Paths may be given as text.
 
     Raises:
         UsageError: at birth, where an option cannot be right.
@@ -57,9 +28,9 @@ class RunConfig:
     out: Path
     """The result folder: made if absent, resumed if it belongs to the same configuration."""
     model: Path | None = None
-    """The checkpoint folder; None only with the fake engine."""
+    """The checkpoint folder; None only with an engine that runs no model."""
     format: str = "auto"
-    """The benchmark's format: ``auto``, or one of :data:`FORMATS`."""
+    """The benchmark's format: ``auto``, or one of :data:`radar_fast.readers.FORMATS`."""
     fields: Mapping[str, str] = field(default_factory=dict)
     """For jsonl and parquet: our field name -> the dataset's."""
     classes: str | None = None
@@ -68,38 +39,22 @@ class RunConfig:
     """``text``: the options are scored; ``letter``: they are listed in the question and their letters scored."""
     without: str | None = None
     """``image`` or ``text``: ask every question without it."""
-    tasks: str | None = None
-    """Score only tasks whose name matches this glob."""
+    tasks: tuple[str, ...] = ()
+    """Score only tasks whose name matches one of these globs; empty: all."""
     limit: int | None = None
-    """Score at most this many samples a task, the first ones."""
+    """Score at most this many samples of each task, the first ones."""
     abilities: tuple[tuple[str, str], ...] = ()
     """(task glob, ability) pairs that overrule the dataset's abilities; the first match wins."""
     protocol: str = "auto"
-    """``auto``, or one of :data:`PROTOCOLS`."""
+    """``auto``, or one of :data:`radar_fast.protocols.PROTOCOLS`."""
     min_pixels: int | None = None
     """Least area of an image after the processor's resize, in pixels; None: the protocol's own."""
     max_pixels: int | None = None
     """Largest area, likewise."""
     engine: str = "auto"
-    """``auto``, ``transformers``, ``vllm`` or ``fake``."""
-    device: str = "auto"
-    """``auto``, ``cpu`` or ``cuda``."""
-    dtype: str = "auto"
-    """``auto``, ``float32``, ``bfloat16`` or ``float16``."""
-    batch_tokens: int | None = None
-    """Most token positions a forward pass; None: the engine's choice."""
-    workers: int | None = None
-    """Threads or processes that read and preprocess images; None: one a core, at most 8."""
-    worker_kind: str = "auto"
-    """``auto``, ``threads`` or ``processes``: see :class:`radar_fast.engines.EngineOptions`."""
-    attention: str = "auto"
-    """``auto``, ``dense``, ``cascade`` or ``flex``: likewise."""
-    preprocess_cache: Path | None = None
-    """A folder where preprocessed images are kept for other checkpoints; made if absent."""
-    preprocess_cache_gb: float = 100.0
-    """Most gigabytes (10^9 bytes) of it."""
-    engine_args: Mapping[str, str] = field(default_factory=dict)
-    """vLLM's own engine arguments, name -> value as text; with ``engine`` vllm only."""
+    """``auto``, or a name in :data:`radar_fast.engines.ENGINES`."""
+    options: EngineOptions = field(default_factory=EngineOptions)
+    """How the engine is to run."""
     official_out: Path | None = None
     """Also write the published scripts' files here."""
     trust_remote_code: bool = False
@@ -108,23 +63,35 @@ class RunConfig:
     """Read images that a link in the data folder points to, wherever they lie."""
 
     def __post_init__(self) -> None:
+        for name in ("data", "out", "model", "official_out"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
+        if isinstance(self.tasks, str):
+            object.__setattr__(self, "tasks", (self.tasks,))
         check_choice("format", self.format, FORMATS)
-        check_choice("engine", self.engine, ENGINES)
-        check_choice("device", self.device, DEVICES)
-        check_choice("dtype", self.dtype, DTYPES)
-        check_choice("worker-kind", self.worker_kind, WORKER_KINDS)
-        check_choice("attention", self.attention, ATTENTIONS)
-        if not 0 < self.preprocess_cache_gb < math.inf:
-            raise UsageError(f"--preprocess-cache-gb {self.preprocess_cache_gb}: must be above 0, and finite")
+        check_engine(self.engine)
         check_choice("protocol", self.protocol, PROTOCOLS)
         check_one_of("candidates", self.candidates, CANDIDATES)
         if self.without is not None:
             check_one_of("without", self.without, WITHOUT)
-        for option, value in (("limit", self.limit), ("batch-tokens", self.batch_tokens), ("workers", self.workers)):
-            if value is not None and value < 1:
-                raise UsageError(f"--{option} {value}: must be at least 1")
-        if self.model is None and self.engine != "fake":
-            raise UsageError(f"--engine {self.engine}: needs --model; only --engine fake runs without one")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit {self.limit}: must be at least 1")
+        if self.model is None and (self.engine == "auto" or ENGINES[self.engine].needs_checkpoint):
+            without = ", ".join(name for name, spec in ENGINES.items() if not spec.needs_checkpoint)
+            raise UsageError(f"--engine {self.engine}: needs --model; only --engine {without} runs without one")
         for option, folder in (("out", self.out), ("official-out", self.official_out)):
             if folder is not None and folder.resolve() == self.data.resolve():
                 raise UsageError(f"--{option} {folder}: is the data folder itself; results need a folder of their own")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the manifest: every option under its name, the engine's among them; paths absolute, as text."""
+        values = asdict(self)
+        options = values.pop("options")
+        values |= {"engine_args" if name == "arguments" else name: value for name, value in options.items()}
+        return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value.resolve())
+    return dict(value) if isinstance(value, Mapping) else value

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from radar_fast.config import DEVICES, DTYPES, ENGINES, PROTOCOLS, check_choice
+from radar_fast.bench.table import PEERS, takes
+from radar_fast.engines import ENGINES, EngineOptions
 from radar_fast.errors import UsageError
+from radar_fast.protocols import PROTOCOLS
+from radar_fast.util.choices import check_choice
 
-__all__ = ["PEERS", "BenchConfig"]
+__all__ = ["GENERATED_CANDIDATES", "BenchConfig"]
 
-PEERS = ("published", "per-candidate", "vllm-prompt-logprobs", "vllm-token-ids")
 GENERATED_CANDIDATES = 4
 
 
@@ -51,22 +53,12 @@ class BenchConfig:
     """Least area of an image after the processor's resize, in pixels."""
     max_pixels: int | None = None
     """Largest area, likewise."""
-    device: str = "auto"
-    """``auto``, ``cpu`` or ``cuda``."""
-    dtype: str = "auto"
-    """``auto``, ``float32``, ``bfloat16`` or ``float16``."""
-    batch_tokens: int | None = None
-    """Most token positions a forward pass of an engine."""
-    workers: int | None = None
-    """Threads that read and preprocess images, of an engine."""
-    engine_args: Mapping[str, str] = field(default_factory=dict)
-    """vLLM's own engine arguments, for the vLLM engine and the vLLM peers alike."""
+    options: EngineOptions = field(default_factory=EngineOptions)
+    """As for ``score``; each contender gets those that it takes."""
     plot: Path | None = None
     """Where to write a picture of the result."""
 
     def __post_init__(self) -> None:
-        check_choice("device", self.device, DEVICES)
-        check_choice("dtype", self.dtype, DTYPES)
         check_choice("protocol", self.protocol, PROTOCOLS)
         for option, names, known in (("engines", self.engines, ENGINES), ("peers", self.peers, PEERS)):
             for name in names:
@@ -81,16 +73,17 @@ class BenchConfig:
             ("samples", self.samples, 1),
             ("rounds", self.rounds, 1),
             ("question-words", self.words, 0),
-            ("batch-tokens", self.batch_tokens, 1),
-            ("workers", self.workers, 1),
         ):
             if value is not None and value < least:
                 raise UsageError(f"--{option} {value}: must be at least {least}")
         least_side, largest_side = self.size
         if not 28 <= least_side <= largest_side <= 4096:
             raise UsageError(f"--size {least_side}-{largest_side}: sides are from 28 to 4096 pixels, the smaller first")
-        if self.engine_args and not any(name.startswith("vllm") for name in self.contenders):
-            raise UsageError("--engine-arg: for the vLLM engine and peers, and none of them is named")
+        shared = {option for spec in ENGINES.values() for option in spec.takes}
+        for option in self.options.changed():
+            if option in shared and not any(option in takes(name) for name in self.contenders):
+                takers = ", ".join(name for name in (*ENGINES, *PEERS) if option in takes(name))
+                raise UsageError(f"{self.options.flag(option)}: for {takers}, and none of them is named")
         if self.plot is not None and self.plot.suffix != ".png":
             raise UsageError(f"--plot {self.plot}: a PNG is written; give a name that ends in .png")
 

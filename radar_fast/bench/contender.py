@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
@@ -32,16 +32,20 @@ class Setup:
     """As on the command line."""
     max_pixels: int | None
     """As on the command line."""
-    device: str
-    """``cpu`` or ``cuda``: resolved, the same for all."""
-    dtype: str
-    """``float32``, ``bfloat16`` or ``float16``: resolved, the same for all."""
-    batch_tokens: int | None
-    """As on the command line."""
-    workers: int | None
-    """As on the command line."""
-    engine_args: Mapping[str, str]
-    """As on the command line, and what shares the device among several."""
+    options: EngineOptions
+    """Those that it takes, device and dtype resolved: the same for all."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Setup":
+        """The way back of :meth:`to_dict`."""
+        return cls(**{**values, "options": EngineOptions(**values["options"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        values = asdict(self)
+        cache = self.options.preprocess_cache
+        values["options"]["preprocess_cache"] = None if cache is None else str(cache)
+        return values
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -51,18 +55,6 @@ class Setup:
     def open_protocol(self, checkpoint: Checkpoint) -> Protocol:
         """The prompt."""
         return open_protocol(self.protocol, checkpoint, min_pixels=self.min_pixels, max_pixels=self.max_pixels)
-
-    @property
-    def options(self) -> EngineOptions:
-        """For an engine; the arguments are vLLM's alone."""
-        arguments = self.engine_args if self.name.startswith("vllm") else {}
-        return EngineOptions(
-            device=self.device,
-            dtype=self.dtype,
-            batch_tokens=self.batch_tokens,
-            workers=self.workers,
-            arguments=arguments,
-        )
 
 
 @dataclass(frozen=True)
@@ -112,7 +104,7 @@ class EngineContender:
 
     def score(self, samples: Sequence[Sample], folder: Path) -> Outcome:
         """See :class:`Contender`."""
-        before = _seconds(self._engine.describe())
+        before = self._engine.describe()
         scored: dict[tuple[str, str], Scored] = {}
         writing = 0.0
         with Journal.open(folder / "samples.jsonl") as journal:
@@ -123,8 +115,8 @@ class EngineContender:
                 journal.append([record_of(result)])
                 writing += time.perf_counter() - started
                 scored[result.sample.key] = result
-        after = _seconds(self._engine.describe())
-        stages = {stage: seconds - before.get(stage, 0.0) for stage, seconds in after.items() if stage != "startup"}
+        spent = self._engine.describe().since(before).seconds
+        stages = {part: seconds for part, seconds in spent.items() if part != "startup"}
         ordered = [scored[sample.key] for sample in samples]
         return Outcome(
             [[list(candidate.logits) for candidate in result.candidates] for result in ordered],
@@ -133,27 +125,23 @@ class EngineContender:
         )
 
     def forget(self) -> None:
-        """The vLLM engine keeps blocks and images; transformers keeps nothing."""
-        drop = getattr(self._engine, "drop_caches", None)
-        if drop is not None:
-            drop()
+        """See :class:`Contender`."""
+        self._engine.drop_caches()
 
     def describe(self) -> Mapping[str, Any]:
         """What the engine says of itself, without its clocks."""
         import torch
 
-        described = {key: value for key, value in self._engine.describe().items() if not key.endswith("_seconds")}
-        return {**described, "threads": torch.get_num_threads()}
+        report = self._engine.describe()
+        described = {"version": report.version, "device": report.device, "device_name": report.device_name}
+        return {
+            **described,
+            "dtype": report.dtype,
+            **report.settings,
+            **report.counts,
+            "threads": torch.get_num_threads(),
+        }
 
     def close(self) -> None:
         """See :class:`Contender`."""
         self._engine.close()
-
-
-def _seconds(described: Mapping[str, Any]) -> dict[str, float]:
-    """``<stage>_seconds`` entries, by stage."""
-    return {
-        key.removesuffix("_seconds"): float(value)
-        for key, value in described.items()
-        if key.endswith("_seconds") and value is not None
-    }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from radar_fast.demo.series import COMMON, write_checkpoints
-from radar_fast.engines.transformers.loading import resolve_device, resolve_dtype
+from radar_fast.engines.device import resolve_device, resolve_dtype
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 

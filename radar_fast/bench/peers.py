@@ -34,9 +34,9 @@ class Published:
 
     def __init__(self, setup: Setup) -> None:
         checkpoint = setup.checkpoint
-        self._device = torch.device(setup.device)
+        self._device = torch.device(setup.options.device)
         self._protocol: Protocol = setup.open_protocol(checkpoint)
-        dtype = getattr(torch, setup.dtype)
+        dtype = getattr(torch, setup.options.dtype)
         self._encoder = Encoder(checkpoint, self._protocol, dtype)
         self._processor = copy.copy(checkpoint.processor)
         self._processor.image_processor = self._encoder.image_processor  # within the pixel bounds

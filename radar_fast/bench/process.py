@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -58,7 +58,7 @@ class ContenderProcess:
             start_new_session=True,  # so that Ctrl-C reaches us alone, and its children can be ended with it
         )
         try:
-            self.settings: Mapping[str, Any] = self._ask(asdict(setup))["settings"]
+            self.settings: Mapping[str, Any] = self._ask(setup.to_dict())["settings"]
             """What it says of itself."""
         except BaseException:
             self.close(patience=0.0)

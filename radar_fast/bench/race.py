@@ -6,6 +6,7 @@ each does the whole work anew; the order of the contenders moves on by one a rou
 
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from radar_fast.bench.models import Model, prepare_model
 from radar_fast.bench.process import ContenderProcess, Round
 from radar_fast.bench.report import Entry, report_of
 from radar_fast.bench.roofline import Architecture, matrix_rate, sample_flops
-from radar_fast.bench.vllm_peers import check_vllm_peer
+from radar_fast.bench.table import check_contender, options_for, takes
 from radar_fast.bench.workload import Workload, generated_samples, select, write_samples
 from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.readers import open_reader
@@ -43,11 +44,14 @@ def bench(config: BenchConfig, progress: Progress | None = None) -> dict[str, An
     with tempfile.TemporaryDirectory(prefix="radar-fast-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         model = prepare_model(
-            config.model, tokenizer=config.tokenizer, device=config.device, dtype=config.dtype, folder=folder / "model"
+            config.model,
+            tokenizer=config.tokenizer,
+            device=config.options.device,
+            dtype=config.options.dtype,
+            folder=folder / "model",
         )
         for named in config.contenders:
-            if named.startswith("vllm"):
-                check_vllm_peer(named, model.device)
+            check_contender(named, model.device)
         progress.say(f"model: {model.label}, {model.dtype} on {model.device}")
         setups = _setups(config, model)
         workload = _workload(config, setups[0], folder)
@@ -101,10 +105,11 @@ def bench(config: BenchConfig, progress: Progress | None = None) -> dict[str, An
 
 
 def _setups(config: BenchConfig, model: Model) -> list[Setup]:
-    arguments = dict(config.engine_args)
-    vllms = sum(name.startswith("vllm") for name in config.contenders)
+    arguments = dict(config.options.arguments)
+    vllms = sum("arguments" in takes(name) for name in config.contenders)
     if model.device == "cuda" and vllms:
         arguments.setdefault("gpu_memory_utilization", f"{min(0.4, DEVICE_SHARE / vllms):.2f}")
+    options = replace(config.options, device=model.device, dtype=model.dtype, arguments=arguments)
     return [
         Setup(
             name=name,
@@ -112,11 +117,7 @@ def _setups(config: BenchConfig, model: Model) -> list[Setup]:
             protocol=config.protocol,
             min_pixels=config.min_pixels,
             max_pixels=config.max_pixels,
-            device=model.device,
-            dtype=model.dtype,
-            batch_tokens=config.batch_tokens,
-            workers=config.workers,
-            engine_args=arguments if name.startswith("vllm") else {},
+            options=options_for(name, options),
         )
         for name in config.contenders
     ]

@@ -23,31 +23,29 @@ from radar_fast.protocols import smart_resize
 from radar_fast.sample import Prompt, Reason, Sample
 from radar_fast.util.clock import Clock
 
-__all__ = ["PromptLogprobs", "TokenIds", "check_vllm_peer"]
+__all__ = ["PromptLogprobs", "TokenIds", "check_token_ids"]
 
 TOKEN_IDS_SINCE = (0, 32)
 """First vLLM whose ``SamplingParams`` has ``prompt_logprob_token_ids``."""
 _POOLING_ONLY = ("runner", "hf_overrides", "worker_extension_cls", "enable_chunked_prefill")
 
 
-def check_vllm_peer(name: str, device: str) -> None:
-    """See, without importing vLLM, that the peer can run here.
+def check_token_ids(device: str) -> None:
+    """See, without importing vLLM, that ``vllm-token-ids`` can run here.
 
     Raises:
-        UsageError: no vLLM, one of another version, or ``vllm-token-ids`` where there is no V2 runner.
+        UsageError: no vLLM, one of another version, or no V2 runner.
     """
     from radar_fast.engines.vllm.compat import check_version, installed_version
 
     check_version()
-    if name != "vllm-token-ids":
-        return
     version = installed_version() or ""
     found = tuple(int(number) for number in version.split(".")[:2] if number.isdigit())
     if found < TOKEN_IDS_SINCE:
         wanted = ".".join(map(str, TOKEN_IDS_SINCE))
-        raise UsageError(f"--peers {name}: needs vLLM {wanted} or newer, and this is {version}; leave it out")
+        raise UsageError(f"--peers {TokenIds.name}: needs vLLM {wanted} or newer, and this is {version}; leave it out")
     if device != "cuda":
-        raise UsageError(f"--peers {name}: needs vLLM's V2 model runner, which needs a GPU; leave it out")
+        raise UsageError(f"--peers {TokenIds.name}: needs vLLM's V2 model runner, which needs a GPU; leave it out")
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,6 @@ class PromptLogprobs:
     """What ``VLLM_USE_V2_MODEL_RUNNER`` is to be; None leaves the version's own choice."""
 
     def __init__(self, setup: Setup) -> None:
-        check_vllm_peer(self.name, setup.device)
         for variable, value in (
             ("VLLM_LOGGING_LEVEL", "ERROR"),
             ("VLLM_LOGGING_STREAM", "ext://sys.stderr"),
@@ -91,15 +88,15 @@ class PromptLogprobs:
 
         checkpoint = setup.checkpoint
         self._protocol = setup.open_protocol(checkpoint)
-        self._encoder = Encoder(checkpoint, self._protocol, getattr(torch, setup.dtype))
+        self._encoder = Encoder(checkpoint, self._protocol, getattr(torch, setup.options.dtype))
         arguments = engine_arguments(
             checkpoint,
-            dtype=setup.dtype,
-            device=setup.device,
+            dtype=setup.options.dtype,
+            device=setup.options.device,
             pixels=self._protocol.pixels,
             tiles=self._protocol.tiles,
-            batch_tokens=setup.batch_tokens,
-            given=parse_arguments(setup.engine_args),
+            batch_tokens=setup.options.batch_tokens,
+            given=parse_arguments(setup.options.arguments),
         )
         arguments = {name: value for name, value in arguments.items() if name not in _POOLING_ONLY}
         try:

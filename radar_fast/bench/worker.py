@@ -13,29 +13,12 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from radar_fast.bench.config import PEERS
-from radar_fast.bench.contender import Contender, EngineContender, Setup
+from radar_fast.bench.contender import Contender, Setup
+from radar_fast.bench.table import open_contender
 from radar_fast.bench.workload import read_samples
 from radar_fast.errors import EngineError, RadarError, one_line
 
-__all__ = ["main", "open_contender"]
-
-
-def open_contender(setup: Setup) -> Contender:
-    """Load the engine or peer called ``setup.name``.
-
-    Raises:
-        RadarError: it cannot be loaded.
-    """
-    if setup.name not in PEERS:
-        return EngineContender(setup)
-    if setup.name.startswith("vllm"):
-        from radar_fast.bench.vllm_peers import PromptLogprobs, TokenIds
-
-        return (TokenIds if setup.name == TokenIds.name else PromptLogprobs)(setup)
-    from radar_fast.bench.peers import PerCandidate, Published
-
-    return (Published if setup.name == "published" else PerCandidate)(setup)
+__all__ = ["main"]
 
 
 def main() -> None:
@@ -47,7 +30,7 @@ def main() -> None:
         asked = json.loads(line)
         try:
             if contender is None:
-                contender = open_contender(Setup(**asked))
+                contender = open_contender(Setup.from_dict(asked))
                 answer: dict[str, Any] = {"settings": dict(contender.describe())}
             else:
                 answer = _round(contender, Path(asked["samples"]), Path(asked["folder"]))

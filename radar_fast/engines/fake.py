@@ -5,13 +5,14 @@ import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from radar_fast.engines.base import Engine, EngineReport, EngineSpec
 from radar_fast.images import read_image
 from radar_fast.sample import Candidate, Markup, Placeholder, Prompt, Reason, Scored
 
-__all__ = ["FakeEngine"]
+__all__ = ["SPEC", "FakeEngine"]
 
 
-class FakeEngine:
+class FakeEngine(Engine):
     """Scores by hashing: the same prompt gets the same numbers on every machine, and every one of a sample's images is
     read, so that a benchmark's own problems show as they would with a model. A word counts as a token."""
 
@@ -22,9 +23,9 @@ class FakeEngine:
         for prompt in prompts:
             yield _score(prompt)
 
-    def describe(self) -> dict[str, str | int | float | bool | None]:
-        """Device and dtype, as other engines name theirs."""
-        return {"device": "none", "dtype": "none"}
+    def describe(self) -> EngineReport:
+        """No device and no dtype."""
+        return EngineReport(name=self.name, device="none", device_name="none", dtype="none")
 
     def load_weights(self, path: Path) -> None:
         """Nothing to load: its scores depend on the prompts alone."""
@@ -59,3 +60,13 @@ def _candidate(prefix: str, text: str) -> Candidate:
 def _draw(text: str) -> float:
     """A number in [0, 1) that looks random and depends on nothing but the text."""
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:6]) / 2**48
+
+
+SPEC = EngineSpec(
+    name="fake",
+    open=lambda *_: FakeEngine(),
+    resolve=lambda _, options: options,
+    identity=lambda _: {"device": "none", "dtype": "none"},
+    available=lambda _: (False, "it runs no model"),
+    needs_checkpoint=False,
+)

@@ -1,10 +1,10 @@
 """An engine that outlives its checkpoint: the next one that differs in its weights alone takes its place in it."""
 
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from radar_fast.engines import Engine, EngineOptions, open_engine
+from radar_fast.engines import ENGINES, Engine, EngineContext, EngineOptions, EngineReport, EngineSpec
+from radar_fast.engines.encode.context import prefers_processes
 from radar_fast.engines.encode.fork_server import ForkServer
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
@@ -20,27 +20,51 @@ class EngineSession:
         self._checkpoint: Checkpoint | None = None
         self._made_for: object = None
         self._fork_server: ForkServer | None = None
+        self.kept: EngineReport | None = None
+        """What the engine had counted when the last :meth:`open` found it with this very checkpoint in it; None where
+        it was opened anew or took other weights, and hence counts from nothing."""
 
-    def get_ready(self, name: str, options: EngineOptions) -> None:
+    def get_ready(self, name: str, options: EngineOptions, expected: int) -> None:
         """Start what takes long and needs no checkpoint, while the caller imports what needs one."""
-        if name != "fake" and self._engine is None and self._fork_server is None and options.prefers_processes:
+        runs_a_model = name not in ENGINES or ENGINES[name].needs_checkpoint
+        if runs_a_model and self._engine is None and self._fork_server is None and prefers_processes(options, expected):
             self._fork_server = ForkServer()
 
-    def open(self, name: str, checkpoint: Checkpoint | None, protocol: Protocol, options: EngineOptions) -> Engine:
+    def open(
+        self,
+        spec: EngineSpec,
+        checkpoint: Checkpoint | None,
+        protocol: Protocol,
+        options: EngineOptions,
+        *,
+        expected: int | None = None,
+    ) -> Engine:
         """The engine with this checkpoint in it: the one that is open, if it can take it, else a new one.
 
-        Not while the engine is scoring. It counts anew for each checkpoint.
+        Not while the engine is scoring.
+
+        Args:
+            spec: of the engine.
+            checkpoint: None only where it runs no model.
+            protocol: how samples are put to it.
+            options: as ``spec.resolve`` has returned them.
+            expected: how many prompts are to come.
 
         Raises:
-            UsageError, ModelError: as :func:`radar_fast.engines.open_engine`; no engine is open afterwards.
+            UsageError, ModelError: as ``spec.open``; no engine is open afterwards.
         """
-        made_for = (name, dict(protocol.settings), replace(options, expected=None))
+        made_for = (spec.name, dict(protocol.settings), options)
         try:
+            self.kept = None
             if self._fits(checkpoint, made_for) and self._engine is not None and checkpoint is not None:
-                self._engine.load_weights(checkpoint.path)
+                if self._checkpoint is not None and self._checkpoint.path == checkpoint.path:
+                    self.kept = self._engine.describe()
+                else:
+                    self._engine.load_weights(checkpoint.path)
             else:
                 self._close_engine()
-                self._engine = open_engine(name, checkpoint, protocol, replace(options, fork_server=self._fork_server))
+                context = EngineContext(expected=expected, fork_server=self._fork_server)
+                self._engine = spec.open(checkpoint, protocol, options, context)
         except BaseException:
             self.close()
             raise

@@ -4,7 +4,6 @@ A protocol is data and two small functions: how a sample becomes a prompt, and w
 checkpoint's own processor sees it. Both engines take it as it is. One file a family.
 """
 
-from radar_fast.config import PROTOCOLS, check_choice
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols.base import Protocol
@@ -12,10 +11,13 @@ from radar_fast.protocols.chat import chat, takes_roles
 from radar_fast.protocols.internvl import internvl
 from radar_fast.protocols.llava import llava, llava_med, plain
 from radar_fast.protocols.qwen2vl import qwen2vl, smart_resize
+from radar_fast.util.choices import check_choice
 
-__all__ = ["Protocol", "open_protocol", "smart_resize"]
+__all__ = ["PROTOCOLS", "Protocol", "open_protocol", "smart_resize"]
 
 _OF_A_CHECKPOINT = {"internvl": internvl, "plain": plain, "llava": llava, "llava-med": llava_med}
+PROTOCOLS = ("qwen2vl", *_OF_A_CHECKPOINT, "chat")
+"""Names, beside ``auto``."""
 
 
 def open_protocol(
@@ -24,7 +26,7 @@ def open_protocol(
     """The protocol called ``name``; ``auto`` picks the one that fits the checkpoint.
 
     Args:
-        name: ``auto``, or one of :data:`radar_fast.config.PROTOCOLS`: the published prompts of Qwen2-VL base
+        name: ``auto``, or one of :data:`PROTOCOLS`: the published prompts of Qwen2-VL base
             (``qwen2vl``), InternVL (``internvl``), LLaVA-OneVision's projectors (``plain``), LLaVA 1.5 (``llava``) and
             LLaVA-Med (``llava-med``), or the checkpoint's own role-style chat template (``chat``).
         checkpoint: may be None only where no model is needed (the fake engine); then ``auto`` is ``qwen2vl``.

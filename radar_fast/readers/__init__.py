@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from radar_fast.config import FORMATS, check_choice
 from radar_fast.errors import DataError, UsageError
 from radar_fast.readers import folder, jsonl, m3, mapping, mathverse, parquet, pgps9k, vlmevalkit
 from radar_fast.readers.paths import shown_path
 from radar_fast.readers.selection import Selection
 from radar_fast.sample import Sample
+from radar_fast.util.choices import check_choice
 
-__all__ = ["Reader", "Selection", "open_reader"]
+__all__ = ["FORMATS", "Reader", "Selection", "open_reader"]
 
 
 class Reader(Protocol):
@@ -25,7 +25,7 @@ class Reader(Protocol):
 
     @property
     def format(self) -> str:
-        """One of ``config.FORMATS``."""
+        """One of :data:`FORMATS`."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -156,6 +156,10 @@ _FORMATS = {
         ),
     )
 }
+
+
+FORMATS = tuple(_FORMATS)
+"""Names, beside ``auto``."""
 
 
 def _named(data: Path, chosen: _Format, options: _Options) -> _Format:

@@ -15,18 +15,18 @@ __all__ = ["Selection"]
 class Selection:
     """Which samples to score. Raises UsageError at birth for what can select or name nothing."""
 
-    tasks: str | None = None
-    """Only tasks whose name matches this glob, case and all."""
+    tasks: tuple[str, ...] = ()
+    """Only tasks whose name matches one of these globs, case and all; empty: all tasks."""
     limit: int | None = None
-    """At most so many samples a task, the first ones, whether or not they can be scored."""
+    """At most so many samples of each task, the first ones, whether or not they can be scored."""
     abilities: tuple[tuple[str, str], ...] = ()
     """(glob on the task, ability): the first that matches replaces what the reader says."""
 
     def __post_init__(self) -> None:
-        if self.tasks is not None and not self.tasks:
+        if not all(self.tasks):
             raise UsageError("--tasks: the glob is empty: leave it out to take all tasks")
         if self.limit is not None and self.limit < 1:
-            raise UsageError(f"--limit: {self.limit} samples a task: give 1 or more, or leave it out to take all")
+            raise UsageError(f"--limit: {self.limit} samples of each task: give 1 or more, or leave it out to take all")
         for glob, ability in self.abilities:
             if not glob or not ability.strip():
                 raise UsageError(f"--ability: {glob!r} -> {ability!r}: give a glob on the task and a name")
@@ -35,7 +35,7 @@ class Selection:
         """The selected samples in the same order, lazily."""
         taken: Counter[str] = Counter()
         for sample in samples:
-            if self.tasks is not None and not fnmatchcase(sample.task, self.tasks):
+            if self.tasks and not any(fnmatchcase(sample.task, glob) for glob in self.tasks):
                 continue
             if self.limit is not None and taken[sample.task] >= self.limit:
                 continue

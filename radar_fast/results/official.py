@@ -9,9 +9,10 @@ scored counts in the success rate, and not in the mean probability.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from radar_fast.errors import ResultsError
 from radar_fast.results.metrics import is_macro
@@ -19,7 +20,7 @@ from radar_fast.results.record import Record
 from radar_fast.scores import mean_score, softmax_float32
 from radar_fast.util.atomic import write_bytes_atomic
 
-__all__ = ["export_official"]
+__all__ = ["export_official", "official_name"]
 
 TOTAL = "total"
 
@@ -149,3 +150,17 @@ def _require_plain(name: str, what: str) -> None:
     # It comes from the data and becomes part of a path: it must not lead anywhere else.
     if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
         raise ResultsError(f"{what} is {name!r}, which cannot name a folder or file; rename it in the data")
+
+
+def official_name(run: Mapping[str, Any]) -> str:
+    """The published scripts' file name, from a manifest: the model folder's, and what bounds the tokens of an image."""
+    model = run["configuration"].get("model")
+    name = Path(model).name if model else "fake"
+    protocol = run["identity"]["protocol"]
+    if protocol["name"] == "internvl":
+        return f"{name}_{256 * protocol['tiles']}"
+    if model and protocol["name"] == "plain":
+        return f"{'_'.join(Path(model).parts[-2:])}_729"
+    if protocol["name"] == "qwen2vl":
+        return f"{name}_{protocol['min_pixels']}~{protocol['max_pixels']}"
+    return name

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from radar_fast.config import check_one_of
 from radar_fast.errors import DataError, ResultsError
 from radar_fast.sample import Sample
 from radar_fast.util.atomic import new_folder
+from radar_fast.util.choices import check_one_of
 from radar_fast.writers.base import Item, Misfit, Writer, item_of
 from radar_fast.writers.jsonl import JsonlWriter
 from radar_fast.writers.m3 import M3Writer

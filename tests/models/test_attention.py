@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny import ROLE_TEMPLATE, write_llava, write_qwen2vl
 
-from radar_fast.engines import EngineOptions
+from radar_fast.engines import EngineContext, EngineOptions
 from radar_fast.engines.encode.encoder import Encoded
 from radar_fast.engines.transformers import attention as cascade
 from radar_fast.engines.transformers.attention import Cascade, Flex, choose_attention, merge, varlen_reference
@@ -171,10 +171,15 @@ def score(model: Path, some: list[Sample], attention: str, **options: Any) -> tu
     checkpoint = Checkpoint.open(model)
     protocol = open_protocol("auto", checkpoint)
     engine = TransformersEngine(
-        checkpoint, protocol, EngineOptions(device="cpu", dtype="float32", attention=attention, **options)
+        checkpoint,
+        protocol,
+        EngineOptions(device="cpu", dtype="float32", attention=attention, **options),
+        EngineContext(),
     )
     try:
-        return {scored.sample.key: scored for scored in engine.score(map(protocol.prompt, some))}, engine.describe()
+        return {
+            scored.sample.key: scored for scored in engine.score(map(protocol.prompt, some))
+        }, engine.describe().to_dict()
     finally:
         engine.close()
 

@@ -15,7 +15,7 @@ from plain import TAG, PlainLoop, Question, puzzle_questions, sds
 from processes import uncovered
 from tiny import ROLE_TEMPLATE, write_llava, write_qwen2vl
 
-from radar_fast.engines import WINDOW, EngineOptions, open_engine
+from radar_fast.engines import WINDOW, EngineContext, EngineOptions, open_engine
 from radar_fast.engines.transformers import engine as module
 from radar_fast.engines.transformers.engine import TransformersEngine
 from radar_fast.errors import EngineError, ModelError, UsageError
@@ -36,7 +36,9 @@ def score(model: Path, samples: list[Sample], *, protocol: str = "auto", engine:
     chosen = open_protocol(protocol, checkpoint, **pixels)
     made = open_engine(engine, checkpoint, chosen, EngineOptions(device="cpu", dtype="float32", **options))
     try:
-        return {scored.sample.key: scored for scored in made.score(map(chosen.prompt, samples))}, made.describe()
+        return {
+            scored.sample.key: scored for scored in made.score(map(chosen.prompt, samples))
+        }, made.describe().to_dict()
     finally:
         made.close()
 
@@ -262,11 +264,11 @@ def test_half_precision_runs_and_is_near(qwen2vl: Path, tmp_path: Path, dtype: s
     protocol = open_protocol("qwen2vl", checkpoint, min_pixels=3136, max_pixels=12544)
     samples = [sample for sample, _ in pictures(tmp_path)]
     exact, _ = score(qwen2vl, samples, min_pixels=3136, max_pixels=12544)
-    engine = TransformersEngine(checkpoint, protocol, EngineOptions(device="cpu", dtype=dtype))
+    engine = TransformersEngine(checkpoint, protocol, EngineOptions(device="cpu", dtype=dtype), EngineContext())
     for scored in engine.score(map(protocol.prompt, samples)):
         for mine, theirs in zip(scored.candidates, exact[scored.sample.key].candidates, strict=True):
             assert mine.logits == pytest.approx(theirs.logits, abs=0.6)
-    assert engine.describe()["dtype"] == dtype
+    assert engine.describe().to_dict()["dtype"] == dtype
     engine.close()
 
 
@@ -296,7 +298,7 @@ resource.setrlimit(resource.RLIMIT_AS, (used + 150 * 2**20, resource.RLIM_INFINI
 long = [Sample(f"l{i}", "t", "d", "a", ("the color " * 700,), ("red", "dark blue"), 0) for i in range(40)]
 scored = list(engine.score(map(protocol.prompt, long)))
 print(json.dumps({"unscored": sum(s.reason is not None for s in scored), "ids": sorted(s.sample.id for s in scored),
-                  "budget": engine.describe()["batch_tokens"]}))
+                  "budget": engine.describe().to_dict()["batch_tokens"]}))
 """
 
 
@@ -328,7 +330,7 @@ def test_another_checkpoints_weights_in_the_same_engine(qwen2vl: Path, tmp_path:
     expected, _ = score(other, samples)
     checkpoint = Checkpoint.open(qwen2vl)
     protocol = open_protocol("auto", checkpoint)
-    engine = TransformersEngine(checkpoint, protocol, EngineOptions(device="cpu", dtype="float32"))
+    engine = TransformersEngine(checkpoint, protocol, EngineOptions(device="cpu", dtype="float32"), EngineContext())
     try:
         stream = engine.score(map(protocol.prompt, samples))
         first = next(stream)
@@ -339,7 +341,7 @@ def test_another_checkpoints_weights_in_the_same_engine(qwen2vl: Path, tmp_path:
             engine.load_weights(wider)
         assert next(iter(engine.score([protocol.prompt(first.sample)]))).reason is None, "it is as it was"
         engine.load_weights(other)
-        assert engine.describe()["compute_seconds"] is None, "counted anew"
+        assert engine.describe().to_dict()["compute_seconds"] is None, "counted anew"
         found = {scored.sample.key: scored.candidates for scored in engine.score(map(protocol.prompt, samples))}
     finally:
         engine.close()

@@ -28,10 +28,11 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from radar_fast.cli import main
-from radar_fast.config import ENGINES, PROTOCOLS
+from radar_fast.engines import ENGINES
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.models.families import FAMILIES
 from radar_fast.models.llava import compose
+from radar_fast.protocols import PROTOCOLS
 from radar_fast.sample import Scored
 from radar_fast.scores import judge
 
@@ -66,7 +67,7 @@ def test_internvl_chat_equals_the_published_model(tmp_path: Path, language: str,
     assert protocol.name == "internvl"
     wanted = cases(tmp_path / "images", only=None if language == "qwen3" else ("mmbench", "wiki"))
     found = scored_by(engine, protocol, [case.sample for case in wanted])
-    assert engine.describe()["packed"] is True
+    assert engine.describe().to_dict()["packed"] is True
     engine.close()
     loop = PlainInternVL(model, Checkpoint.open(tmp_path / "model").processor.tokenizer, 448, 256)
     for case in wanted:
@@ -91,7 +92,7 @@ def test_internvl_of_transformers_equals_the_published_rules(tmp_path: Path) -> 
     assert protocol.name == "internvl"
     wanted = cases(tmp_path / "images")
     found = scored_by(engine, protocol, [case.sample for case in wanted])
-    assert engine.describe()["packed"] is True
+    assert engine.describe().to_dict()["packed"] is True
     engine.close()
     for case in wanted:
         assert_equal(found[case.sample.key], *loop(case.internvl, case.images, list(case.sample.candidates)))
@@ -117,7 +118,7 @@ def test_composed_projector_equals_its_parts(tmp_path: Path, tied: bool) -> None
     assert protocol.name == "plain"
     wanted = cases(tmp_path / "images", only=("seephys", "mmbench") if tied else None)
     found = scored_by(engine, protocol, [case.sample for case in wanted])
-    assert engine.describe()["packed"] is True
+    assert engine.describe().to_dict()["packed"] is True
     engine.close()
     for case in wanted:
         assert_equal(found[case.sample.key], *loop(case.plain + "\n", case.images, list(case.sample.candidates)))
@@ -141,7 +142,7 @@ def test_composed_original_equals_its_parts(tmp_path: Path, family: str) -> None
     assert protocol.name == {"mistral": "llava-med", "llama": "llava"}[family]
     wanted = cases(tmp_path / "images", only=("seephys", "mmbench", "none") if family == "llama" else None)
     found = scored_by(engine, protocol, [case.sample for case in wanted])
-    assert engine.describe()["packed"] is True
+    assert engine.describe().to_dict()["packed"] is True
     engine.close()
     for case in wanted:
         answers = [f" {candidate}" for candidate in case.sample.candidates]
@@ -198,7 +199,7 @@ def test_qwen_chat_equals_the_models_own_forward(tmp_path: Path, family: str) ->
     assert protocol.name == "chat"
     wanted = cases(tmp_path / "images")
     found = scored_by(engine, protocol, [case.sample for case in wanted])
-    assert engine.describe()["packed"] is True
+    assert engine.describe().to_dict()["packed"] is True
     engine.close()
     loop = PlainQwen(folder, family)
     for case in wanted:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from processes import uncovered
 
-from radar_fast.engines import EngineOptions, choose_engine, open_engine
+from radar_fast.engines import EngineContext, EngineOptions, choose_engine, open_engine
 from radar_fast.engines.encode import fork_server as fork_server
 from radar_fast.engines.encode import shared_memory
 from radar_fast.engines.encode.encoder import Encoded, Encoder
@@ -142,7 +142,7 @@ def test_scores_are_those_of_threads_to_the_last_bit(qwen2vl: Path, puzzlevqa: P
             found.append(
                 {scored.sample.key: scored.candidates for scored in engine.score(map(protocol.prompt, samples))}
             )
-            described = engine.describe()
+            described = engine.describe().to_dict()
         finally:
             engine.close()
         assert described["worker_kind"] == kind
@@ -363,7 +363,7 @@ def test_a_prompt_without_a_picture_reason(crew: Pool, protocol: Protocol, tmp_p
 
 
 def test_what_auto_takes(checkpoint: Checkpoint, protocol: Protocol) -> None:
-    from radar_fast.engines import PROCESSES_PAY
+    from radar_fast.engines.encode.context import PROCESSES_PAY
     from radar_fast.engines.encode.pool import choose_worker_kind
 
     many, few = PROCESSES_PAY["prompts"], PROCESSES_PAY["prompts"] - 1
@@ -373,15 +373,18 @@ def test_what_auto_takes(checkpoint: Checkpoint, protocol: Protocol) -> None:
         (None, 8, "threads"),
         (many, 1, "threads"),
     ):
-        assert choose_worker_kind(EngineOptions(expected=expected, workers=count), protocol, checkpoint) == kind
+        assert (
+            choose_worker_kind(EngineOptions(workers=count), EngineContext(expected=expected), protocol, checkpoint)
+            == kind
+        )
     mine = Protocol("mine", protocol.prompt, protocol.image)
-    assert choose_worker_kind(EngineOptions(expected=many, workers=8), mine, checkpoint) == "threads"
+    assert choose_worker_kind(EngineOptions(workers=8), EngineContext(expected=many), mine, checkpoint) == "threads"
 
 
 def test_another_engine_refuses_what_it_would_not_heed() -> None:
     with pytest.raises(UsageError, match="only --engine transformers takes it"):
         choose_engine("vllm", EngineOptions(attention="cascade"))
-    assert choose_engine("vllm", EngineOptions(worker_kind="processes")) == ("vllm", "")
+    assert choose_engine("vllm", EngineOptions(worker_kind="processes"))[0].name == "vllm"
 
 
 def test_the_command_line_says_the_same_whoever_preprocesses(qwen2vl: Path, puzzlevqa: Path, tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ from radar_fast.bench.peers import PerCandidate, Published
 from radar_fast.bench.process import ContenderProcess, Round
 from radar_fast.bench.report import Entry, check_plot, report_of, tables_of, write_plot
 from radar_fast.bench.roofline import Architecture, Work, matrix_rate, sample_flops
-from radar_fast.bench.vllm_peers import check_vllm_peer
+from radar_fast.bench.vllm_peers import check_token_ids
 from radar_fast.bench.workload import cut, generated_samples, read_samples, select, write_samples
 from radar_fast.demo import write_checkpoints
+from radar_fast.engines import EngineOptions
 from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.errors import DataError, EngineError, ModelError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
@@ -43,11 +44,7 @@ def setup_of(name: str, model: Path, **changes: Any) -> Setup:
         "model": str(model),
         "protocol": "qwen2vl",
         **PIXELS,
-        "device": "cpu",
-        "dtype": "float32",
-        "batch_tokens": None,
-        "workers": 1,
-        "engine_args": {},
+        "options": EngineOptions(device="cpu", dtype="float32", workers=1),
     }
     return Setup(**{**values, **changes})
 
@@ -212,7 +209,7 @@ def test_a_token_id_request_starts_at_the_row_before_its_answer(qwen2vl: Path, p
 def test_peers_that_cannot_run_here_are_refused() -> None:
     pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
     with pytest.raises(UsageError, match=r"vllm-token-ids: needs vLLM's V2 model runner"):
-        check_vllm_peer("vllm-token-ids", "cpu")
+        check_token_ids("cpu")
 
 
 # Samples -------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,16 @@ from tiny import write_qwen2vl
 from radar_fast.config import RunConfig
 from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
-from radar_fast.engines import Engine, EngineOptions
-from radar_fast.engines import session as module
+from radar_fast.engines import ENGINES, Engine, EngineOptions, EngineReport
 from radar_fast.engines.encode import encoder as encoding
 from radar_fast.engines.session import EngineSession
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.images import read_image
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
-from radar_fast.run import score, score_series
+from radar_fast.run import score
 from radar_fast.sample import AnyImage, Prompt, Scored
+from radar_fast.series import checkpoint_name, plan_jobs, score_series
 
 STEPS = ("step-100", "step-1600", "step-800")
 
@@ -39,7 +40,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(demo: Path, out: Path, engine: str = "transformers") -> RunConfig:
     model = demo / "checkpoints" / STEPS[0]
     return RunConfig(
-        model=model, data=demo / "mini-m3", out=out, engine=engine, device="cpu", min_pixels=PIXELS, max_pixels=PIXELS
+        model=model,
+        data=demo / "mini-m3",
+        out=out,
+        engine=engine,
+        options=EngineOptions(device="cpu"),
+        min_pixels=PIXELS,
+        max_pixels=PIXELS,
     )
 
 
@@ -50,11 +57,11 @@ def lines(out: Path) -> dict[tuple[str, str], Any]:
 
 def test_each_has_the_numbers_it_has_alone(demo: Path, tmp_path: Path) -> None:
     models = [demo / "checkpoints" / step for step in STEPS]
-    together = score_series(config(demo, tmp_path / "together"), models)
+    together = {run.name: run.summary for run in score_series(config(demo, tmp_path / "together"), models)}
     assert list(together) == list(STEPS)
     for step, model in zip(STEPS, models, strict=True):
         one = config(demo, tmp_path / "alone" / step)
-        alone = score(RunConfig(**{**vars(one), "model": model}))
+        alone = score(replace(one, model=model))
         assert together[step]["tasks"] == alone["tasks"]
         assert lines(tmp_path / "together" / step) == lines(tmp_path / "alone" / step), "to the bit"
     assert together["step-100"]["overall"]["sds"] != together["step-1600"]["overall"]["sds"]
@@ -80,9 +87,9 @@ def test_the_second_pays_no_preprocessing(demo: Path, tmp_path: Path, decoded: l
     once, checks = len(decoded), 1
     assert once > 50
     decoded.clear()
-    summaries = score_series(config(demo, tmp_path / "out"), [demo / "checkpoints" / step for step in STEPS[:2]])
+    runs = score_series(config(demo, tmp_path / "out"), [demo / "checkpoints" / step for step in STEPS[:2]])
     assert len(decoded) <= once + checks
-    first, second = (summaries[step]["engine"] for step in STEPS[:2])
+    first, second = (run.summary["engine"] for run in runs)
     assert second["self_check_difference"] is not None, "other weights are checked anew"
     for entry in (alone["engine"], first, second):
         for stage in ("survey", "fingerprint", "engine", "first_sample", "scoring", "write"):
@@ -91,11 +98,12 @@ def test_the_second_pays_no_preprocessing(demo: Path, tmp_path: Path, decoded: l
 
 def test_a_named_cache_is_kept(demo: Path, tmp_path: Path, decoded: list[str]) -> None:
     models = [demo / "checkpoints" / step for step in STEPS[:2]]
-    asked = RunConfig(**{**vars(config(demo, tmp_path / "out")), "preprocess_cache": tmp_path / "cache"})
+    kept = EngineOptions(device="cpu", preprocess_cache=tmp_path / "cache")
+    asked = replace(config(demo, tmp_path / "out"), options=kept)
     score_series(asked, models)
     assert any((tmp_path / "cache").rglob("*.safetensors"))
     decoded.clear()
-    score(RunConfig(**{**vars(asked), "model": models[0], "out": tmp_path / "again"}))
+    score(replace(asked, model=models[0], out=tmp_path / "again"))
     assert len(decoded) <= 1
 
 
@@ -104,7 +112,7 @@ def test_resumed_a_series_scores_what_is_left(demo: Path, tmp_path: Path) -> Non
     whole = score_series(config(demo, tmp_path / "out"), models)
     shutil.rmtree(tmp_path / "out" / STEPS[1])
     again = score_series(config(demo, tmp_path / "out"), models)
-    assert [entry["tasks"] for entry in again.values()] == [entry["tasks"] for entry in whole.values()]
+    assert [run.summary["tasks"] for run in again] == [run.summary["tasks"] for run in whole]
 
 
 def test_two_folders_of_one_name_are_refused(demo: Path, tmp_path: Path) -> None:
@@ -124,10 +132,42 @@ def test_on_the_command_line(demo: Path, tmp_path: Path) -> None:
     assert all((out / step / "summary.json").exists() for step in STEPS)
 
 
+def test_results_lie_by_benchmark_where_there_are_several(demo: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other-m3"
+    shutil.copytree(demo / "mini-m3" / "physical_reasoning", other / "physical_reasoning")
+    models = [demo / "checkpoints" / step for step in STEPS[:2]]
+    runs = score_series(config(demo, tmp_path / "out", "fake"), models, [demo / "mini-m3", other])
+    found = [(run.benchmark, run.name, run.out.relative_to(tmp_path / "out")) for run in runs]
+    assert found == [(data, step, Path(data, step)) for data in ("mini-m3", "other-m3") for step in STEPS[:2]]
+    whole, part = runs[0].summary, runs[2].summary
+    assert part["tasks"].items() <= whole["tasks"].items()
+    assert 0 < len(part["tasks"]) < len(whole["tasks"])
+
+
+def test_jobs_load_each_checkpoint_once() -> None:
+    jobs = plan_jobs([Path("a"), Path("b")], ["x", "y"], Path("out"))
+    assert [(str(job.model), job.benchmark) for job in jobs] == [("a", 0), ("a", 1), ("b", 0), ("b", 1)]
+    assert [job.out for job in plan_jobs([Path("a")], ["x"], Path("out"))] == [Path("out")]
+    assert [job.out for job in plan_jobs([Path("a")], ["x", "y"], Path("out"))] == [Path("out/x/a"), Path("out/y/a")]
+    with pytest.raises(UsageError, match="--data: x is the name of 2 folders"):
+        plan_jobs([Path("a")], ["x", "x"], Path("out"))
+
+
+def test_a_name_may_come_from_the_folders_above(tmp_path: Path) -> None:
+    folders = [tmp_path / f"iter_{number}" / "hf" for number in (100, 200)]
+    with pytest.raises(UsageError, match=r"hf is the name of 2 folders.*--name '\{parent\}'"):
+        plan_jobs(folders, ["x"], Path("out"))
+    assert [job.name for job in plan_jobs(folders, ["x"], Path("out"), "{parent}")] == ["iter_100", "iter_200"]
+    assert checkpoint_name(folders[0], "{grandparent}-{parent}") == f"{tmp_path.name}-iter_100"
+    for wrong in ("{step}", "{name", "", "a/{name}", "..", "{name.__class__}"):
+        with pytest.raises(UsageError, match="--name"):
+            checkpoint_name(folders[0], wrong)
+
+
 # The engine that is kept ---------------------------------------------------------------------------------------------
 
 
-class Counting:
+class Counting(Engine):
     """An engine that notes what is done to it."""
 
     name = "counting"
@@ -139,8 +179,8 @@ class Counting:
     def score(self, prompts: Iterable[Prompt]) -> Iterator[Scored]:
         raise NotImplementedError
 
-    def describe(self) -> dict[str, str | int | float | bool | None]:
-        return {}
+    def describe(self) -> EngineReport:
+        return EngineReport(name=self.name, device="none", device_name="none", dtype="none", counts={"asked": 7})
 
     def load_weights(self, path: Path) -> None:
         if not (path / "model.safetensors").exists():
@@ -151,30 +191,32 @@ class Counting:
         self.notes.append("closed")
 
 
-def test_an_engine_is_kept_only_for_what_fits_it(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_is_kept_only_for_what_fits_it(demo: Path, tmp_path: Path) -> None:
     notes: list[str] = []
-
-    def made(*_: object) -> Engine:
-        return Counting(notes)
-
-    monkeypatch.setattr(module, "open_engine", made)
+    spec = replace(ENGINES["fake"], name="counting", open=lambda *_: Counting(notes), needs_checkpoint=True)
     first, second = (Checkpoint.open(demo / "checkpoints" / step) for step in STEPS[:2])
     other = Checkpoint.open(write_qwen2vl(tmp_path / "other"))
     torn = tmp_path / "torn"
     shutil.copytree(demo / "checkpoints" / STEPS[0], torn)
     (torn / "model.safetensors").unlink()
     protocol = open_protocol("qwen2vl", first)
-    options = EngineOptions(device="cpu", expected=100)
+    options = EngineOptions(device="cpu")
     with EngineSession() as session:
-        session.open("transformers", first, protocol, options)
-        session.open("transformers", second, protocol, EngineOptions(device="cpu", expected=7))
+        session.open(spec, first, protocol, options, expected=100)
+        assert session.kept is None
+        session.open(spec, second, protocol, options, expected=7)
         assert notes == ["opened", "step-1600"]
-        session.open("transformers", other, protocol, options)
+        assert session.kept is None, "it counts anew"
+        engine = session.open(spec, second, protocol, options, expected=7)
+        assert notes == ["opened", "step-1600"], "the same checkpoint is not loaded twice"
+        assert session.kept is not None
+        assert engine.describe().since(session.kept).counts == {"asked": 0}
+        session.open(spec, other, protocol, options)
         assert notes[2:] == ["closed", "opened"], "another model"
-        session.open("transformers", other, protocol, EngineOptions(device="cpu", batch_tokens=64))
+        session.open(spec, other, protocol, EngineOptions(device="cpu", batch_tokens=64))
         assert notes[4:] == ["closed", "opened"], "other options"
-        session.open("transformers", first, protocol, options)
+        session.open(spec, first, protocol, options)
         with pytest.raises(ModelError, match="torn"):
-            session.open("transformers", Checkpoint.open(torn), protocol, options)
+            session.open(spec, Checkpoint.open(torn), protocol, options)
         assert notes[-1] == "closed", "an engine with half its weights scores nothing"
     assert notes.count("opened") == notes.count("closed")

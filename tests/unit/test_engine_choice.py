@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from radar_fast.engines import EngineOptions, choose_engine
+from radar_fast.engines import ENGINES, EngineOptions, choose_engine
 from radar_fast.engines.vllm import compat as versions
 from radar_fast.errors import UsageError
 
@@ -68,10 +68,10 @@ def test_auto_takes_the_best_and_says_why(
     installed(monkeypatch, version)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     chosen, why = choose_engine("auto", EngineOptions(device=device))
-    assert chosen == name
+    assert chosen.name == name
     assert words in why
     for other in ("transformers", "vllm", "fake"):
-        assert choose_engine(other, EngineOptions(device=device)) == (other, "")
+        assert choose_engine(other, EngineOptions(device=device)) == (ENGINES[other], "")
 
 
 def test_engine_arguments_need_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_engine_arguments_need_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_engine("auto", options)
     with pytest.raises(UsageError, match="this is --engine fake"):
         choose_engine("fake", options)
-    assert choose_engine("vllm", options) == ("vllm", "")
+    assert choose_engine("vllm", options) == (ENGINES["vllm"], "")
 
 
 def test_without_vllm_the_command_says_what_to_install(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from radar_fast.config import FORMATS
-from radar_fast.readers import open_reader
+from radar_fast.readers import FORMATS, open_reader
 from radar_fast.sample import ImageFile, Sample
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

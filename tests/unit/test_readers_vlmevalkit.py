@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from radar_fast.benchmark import survey
 from radar_fast.errors import DataError, RadarError
 from radar_fast.images import MAX_ENCODED, read_image
 from radar_fast.inspection import inspect_samples
@@ -23,7 +24,6 @@ from radar_fast.readers import tsv as tables
 from radar_fast.readers.literals import items_of
 from radar_fast.readers.records import Unfit
 from radar_fast.sample import EmbeddedImage, ImageFile, Reason, ReasonKind, Sample
-from radar_fast.survey import survey
 
 
 def png(colour: str, mode: str = "RGB") -> bytes:

@@ -32,7 +32,7 @@ COUNTS = ("requests", "prefix_cache_hits", "resubmissions", "images_encoded", "p
 
 
 def counted(engine: Any) -> dict[str, int]:
-    described = engine.describe()
+    described = engine.describe().to_dict()
     return {name: described[name] for name in COUNTS}
 
 
@@ -101,7 +101,7 @@ def test_mini_m3_equals_the_transformers_engine(demo: Path, series: tuple[VllmEn
     for task, entry in plain.tasks.items():
         assert ours.tasks[task].sds == pytest.approx(entry.sds, abs=1e-5)
 
-    assert engine.describe()["prepared_images"] is True
+    assert engine.describe().to_dict()["prepared_images"] is True
     with_images = [sample for sample in samples if sample.images]
     pictures = {protocol.image(Image.open(f.path).convert("RGB")).tobytes() for s in samples for f in s.images}
     assert counts["processor_runs"] == len(with_images)
@@ -318,7 +318,7 @@ def test_requests_in_pieces(qwen2vl: Path, tmp_path: Path) -> None:
     engine, protocol = opened(
         "vllm", qwen2vl, pixels=bounds, batch_tokens=64, arguments={"disable_chunked_mm_input": "false"}
     )
-    described = engine.describe()
+    described = engine.describe().to_dict()
     assert (described["batch_tokens"], described["whole_requests"]) == (64, False)
     found = scored_by(engine, protocol, samples)
     engine.close()
@@ -335,7 +335,7 @@ def test_processes_and_a_cache_change_nothing(qwen2vl: Path, puzzlevqa: Path, tm
             "vllm", qwen2vl, pixels=bounds, worker_kind=kind, workers=2, preprocess_cache=tmp_path / "cache"
         )
         found.append(scored_by(engine, protocol, samples))
-        described = engine.describe()
+        described = engine.describe().to_dict()
         assert (described["worker_kind"], described["prepared_images"]) == (kind, True)
         engine.close()
     assert sum(1 for _ in (tmp_path / "cache").rglob("*.safetensors")) >= 30
@@ -356,6 +356,6 @@ def test_another_family_through_chat(tmp_path: Path) -> None:
     samples = pictures(tmp_path / "images")
     engine, protocol = opened("vllm", model)
     found = scored_by(engine, protocol, samples)
-    assert engine.describe()["prepared_images"] is not None
+    assert engine.describe().to_dict()["prepared_images"] is not None
     engine.close()
     assert largest_difference(found, reference(model, samples)) <= BOUND

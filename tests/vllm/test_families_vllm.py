@@ -28,7 +28,7 @@ def test_internvl_chat_equals_the_published_model(tmp_path: Path) -> None:
     wanted = cases(tmp_path / "images")
     engine, protocol = opened("vllm", tmp_path / "model")
     found = scored_by(engine, protocol, [case.sample for case in wanted])
-    described = engine.describe()
+    described = engine.describe().to_dict()
     engine.close()
     loop = PlainInternVL(model, Checkpoint.open(tmp_path / "model").processor.tokenizer, 448, 256)
     for case in wanted:

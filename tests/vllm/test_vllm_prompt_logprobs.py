@@ -87,7 +87,7 @@ def test_every_logit_is_that_of_prompt_logprobs(tmp_path: Path) -> None:
     assert {0, 1, 3} <= {len(sample.images) for sample in samples}
     engine, protocol = opened("vllm", model, pixels=(PIXELS, PIXELS))
     mine = scored_by(engine, protocol, samples)
-    assert engine.describe()["fused_head"] is True
+    assert engine.describe().to_dict()["fused_head"] is True
     engine.close()
     peer = Peer(model, protocol)
     theirs = peer(samples, protocol)

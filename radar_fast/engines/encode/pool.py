@@ -28,16 +28,16 @@ from typing import Self
 import torch
 
 from radar_fast import errors
-from radar_fast.config import PROTOCOLS
-from radar_fast.engines import EngineOptions
+from radar_fast.engines.encode.context import EngineContext, prefers_processes
 from radar_fast.engines.encode.encoder import Encoded
 from radar_fast.engines.encode.fork_server import ForkServer, ForkServerDiedError
 from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.shared_memory import SharedMemory, nameless_file
 from radar_fast.engines.encode.worker_main import Failure, Job
+from radar_fast.engines.options import EngineOptions
 from radar_fast.errors import EngineError, RadarError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
-from radar_fast.protocols import Protocol, open_protocol
+from radar_fast.protocols import PROTOCOLS, Protocol, open_protocol
 from radar_fast.sample import Prompt, Reason
 from radar_fast.util.clock import Clock
 
@@ -60,13 +60,15 @@ def can_reopen(protocol: Protocol, checkpoint: Checkpoint) -> bool:
     return dict(again.settings) == dict(protocol.settings)
 
 
-def choose_worker_kind(options: EngineOptions, protocol: Protocol, checkpoint: Checkpoint) -> str:
+def choose_worker_kind(
+    options: EngineOptions, context: EngineContext, protocol: Protocol, checkpoint: Checkpoint
+) -> str:
     """``threads`` or ``processes``.
 
     Raises:
-        UsageError: an unknown name, or processes for a protocol that they cannot make themselves.
+        UsageError: processes for a protocol that they cannot make themselves.
     """
-    if not options.prefers_processes:
+    if not prefers_processes(options, context.expected):
         return "threads"
     if can_reopen(protocol, checkpoint):
         return "processes"

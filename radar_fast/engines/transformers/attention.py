@@ -25,9 +25,10 @@ from typing import Any, Protocol
 
 import torch
 
-from radar_fast.config import ATTENTIONS, check_choice
+from radar_fast.engines.options import ATTENTIONS
 from radar_fast.engines.transformers.packing import Flat
 from radar_fast.errors import UsageError
+from radar_fast.util.choices import check_choice
 
 __all__ = [
     "Cascade",

@@ -7,19 +7,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from radar_fast.engines import WINDOW, EngineOptions
+from radar_fast.engines.base import WINDOW, Engine, EngineReport
+from radar_fast.engines.device import device_name, dtype_name
+from radar_fast.engines.encode.context import EngineContext
 from radar_fast.engines.encode.encoder import Encoded, Encoder
 from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.pool import Pool, choose_worker_kind
 from radar_fast.engines.head import LogitScaling, token_scores
+from radar_fast.engines.options import EngineOptions
 from radar_fast.engines.transformers.attention import Cascade, Flex, choose_attention, install, over, uninstall
-from radar_fast.engines.transformers.loading import load_model, resolve_device, resolve_dtype
+from radar_fast.engines.transformers.loading import load_model
 from radar_fast.engines.transformers.packing import Batch, Flat, batch, flat, packed_length, plan, plan_flat
 from radar_fast.engines.transformers.timing import DeviceTimer
 from radar_fast.errors import EngineError, one_line
@@ -50,7 +54,7 @@ SELF_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 1.0, torch.float16:
 """How far packed logits may be from plain ones in the self-check: far above rounding, far below a wrong mask."""
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """Scores prompts with a transformers image-text-to-text model.
 
     The first prompts are also scored the plain way (a forward a candidate, no packing, the model's own head). Where
@@ -59,33 +63,35 @@ class TransformersEngine:
 
     Raises:
         ModelError: the checkpoint cannot be loaded.
-        UsageError: the device or dtype is not to be had.
     """
 
     name = "transformers"
 
-    def __init__(self, checkpoint: Checkpoint, protocol: Protocol, options: EngineOptions) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, protocol: Protocol, options: EngineOptions, context: EngineContext
+    ) -> None:
+        """``options``: with device and dtype resolved."""
         self._checkpoint, self._scoring = checkpoint, False
         self._clock = Clock()
         self._processes: Pool | None = None
         with self._clock.measure("startup"):
             try:
-                self._open(checkpoint, protocol, options)
+                self._open(checkpoint, protocol, options, context)
             except BaseException:
                 if self._processes is not None:
                     self._processes.close()
                 raise
 
-    def _open(self, checkpoint: Checkpoint, protocol: Protocol, options: EngineOptions) -> None:
-        self._device = resolve_device(options.device)
-        self._dtype = resolve_dtype(options.dtype, checkpoint, self._device)
+    def _open(self, checkpoint: Checkpoint, protocol: Protocol, options: EngineOptions, context: EngineContext) -> None:
+        self._device = torch.device(options.device)
+        self._dtype: torch.dtype = getattr(torch, options.dtype)
         self._workers = options.worker_count
         self._attention = choose_attention(options.attention, self._device, self._dtype)
         reuse = ImageReuse(options.preprocess_cache, int(options.preprocess_cache_gb * 1e9))
-        self._worker_kind = choose_worker_kind(options, protocol, checkpoint)
+        self._worker_kind = choose_worker_kind(options, context, protocol, checkpoint)
         if self._worker_kind == "processes":  # first of all: they get ready while the model loads
             self._processes = Pool(
-                self._workers, checkpoint, protocol, self._dtype, reuse, self._clock, fork_server=options.fork_server
+                self._workers, checkpoint, protocol, self._dtype, reuse, self._clock, fork_server=context.fork_server
             )
         self._encoder = Encoder(checkpoint, protocol, self._dtype, self._clock, reuse)
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="encode")
@@ -130,20 +136,24 @@ class TransformersEngine:
             self._scoring = False
             encoded.close()
 
-    def describe(self) -> dict[str, str | int | float | bool | None]:
-        """Device, dtype, the present token budget, what the self-check found, and where the time went."""
-        return {
-            "device": self._device.type,
-            "device_name": torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu",
-            "dtype": str(self._dtype).removeprefix("torch."),
-            "batch_tokens": self._budget,
-            "workers": self._workers,
-            "worker_kind": self._worker_kind,
-            "packed": self._packed,
-            "attention": self._attention if self._packed else None,
-            "self_check_difference": self._checked,
-            **self._clock.describe(),
-        }
+    def describe(self) -> EngineReport:
+        """With the present token budget, what the self-check found, and where the time went."""
+        return EngineReport(
+            name=self.name,
+            version=version("transformers"),
+            device=self._device.type,
+            device_name=device_name(self._device),
+            dtype=dtype_name(self._dtype),
+            settings={
+                "batch_tokens": self._budget,
+                "workers": self._workers,
+                "worker_kind": self._worker_kind,
+                "packed": self._packed,
+                "attention": self._attention if self._packed else None,
+                "self_check_difference": self._checked,
+            },
+            seconds=self._clock.seconds(),
+        )
 
     def load_weights(self, path: Path) -> None:
         """Go on with another checkpoint that differs in its weights alone, and count anew; the workers stay.

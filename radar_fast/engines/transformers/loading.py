@@ -1,45 +1,15 @@
-"""Where and in which dtype a model runs, and a transformers model loaded there."""
+"""A transformers model, loaded where it is to run."""
 
 from typing import Any
 
 import torch
 
-from radar_fast.config import DEVICES, DTYPES, check_choice
-from radar_fast.errors import ModelError, UsageError
+from radar_fast.errors import ModelError
 from radar_fast.models import internvl
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.models.weights import tensors_of, weight_files
 
-__all__ = ["load_model", "resolve_device", "resolve_dtype"]
-
-
-def resolve_device(name: str) -> torch.device:
-    """``auto``, ``cpu`` or ``cuda`` -> the device.
-
-    Raises:
-        UsageError: unknown, or not to be had.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    check_choice("device", name, DEVICES)
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
-    return torch.device(name)
-
-
-def resolve_dtype(name: str, checkpoint: Checkpoint, device: torch.device) -> torch.dtype:
-    """``auto`` or a name -> the dtype: the checkpoint's own on a GPU, float32 on a CPU.
-
-    float32 holds every bfloat16 and float16 weight exactly, and CPUs compute it fastest.
-
-    Raises:
-        UsageError: an unknown name.
-    """
-    if name == "auto":
-        name = checkpoint.dtype if device.type == "cuda" and checkpoint.dtype in DTYPES else "float32"
-    check_choice("dtype", name, DTYPES)
-    dtype: torch.dtype = getattr(torch, name)
-    return dtype
+__all__ = ["load_model"]
 
 
 def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Any:

@@ -13,11 +13,14 @@ from typing import Any
 
 import torch
 
-from radar_fast.engines import WINDOW, EngineOptions
-from radar_fast.engines.transformers.loading import resolve_device, resolve_dtype
+from radar_fast.engines.base import WINDOW, Engine, EngineReport
+from radar_fast.engines.device import device_name, dtype_name
+from radar_fast.engines.encode.context import EngineContext
+from radar_fast.engines.options import EngineOptions
 from radar_fast.engines.vllm.compat import (
     check_version,
     end_waiting_when_dead,
+    installed_version,
     set_environment,
     without_sent_images,
 )
@@ -55,7 +58,7 @@ class _Counts:
     resubmissions: int = 0
 
 
-class VllmEngine:
+class VllmEngine(Engine):
     """Scores prompts with vLLM and the candidate pooler of :mod:`radar_fast.engines.vllm.plugin`.
 
     Raises:
@@ -65,17 +68,20 @@ class VllmEngine:
 
     name = "vllm"
 
-    def __init__(self, checkpoint: Checkpoint, protocol: Protocol, options: EngineOptions) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, protocol: Protocol, options: EngineOptions, context: EngineContext
+    ) -> None:
+        """``options``: with device and dtype resolved."""
         check_version()
         set_environment()
         started = time.perf_counter()
         self._checkpoint, self._protocol = checkpoint, protocol
-        self._device = resolve_device(options.device).type
-        self._dtype = resolve_dtype(options.dtype, checkpoint, torch.device(self._device))
+        self._device = options.device
+        self._dtype: torch.dtype = getattr(torch, options.dtype)
         self._engine = self._start(options)
         end_waiting_when_dead(self._engine)
         self._clock = Clock()
-        self._preparer = Preparer(self._engine, checkpoint, protocol, self._dtype, options, self._clock)
+        self._preparer = Preparer(self._engine, checkpoint, protocol, options, context, self._clock)
         self._counts = _Counts()
         self._scoring = False
         self._unshared = 0.0  # seconds of steps that finished no sample yet
@@ -159,16 +165,10 @@ class VllmEngine:
         if not self._engine.reset_prefix_cache():
             raise EngineError("vLLM did not reset its prefix cache; blocks of earlier samples are still in it")
 
-    def describe(self) -> dict[str, str | int | float | bool | None]:
-        """Device, dtype, scheduling, and the engine's own counts."""
-        import vllm
-
+    def describe(self) -> EngineReport:
+        """With how vLLM schedules, and the engine's own counts."""
         config = self._engine.vllm_config if self._engine else None
-        described: dict[str, str | int | float | bool | None] = {
-            "vllm": vllm.__version__,
-            "device": self._device,
-            "device_name": torch.cuda.get_device_name() if self._device == "cuda" else "cpu",
-            "dtype": str(self._dtype).removeprefix("torch."),
+        settings: dict[str, str | int | float | bool | None] = {
             "workers": self._preparer.workers,
             "worker_kind": self._preparer.worker_kind,
             "prepared_images": self._preparer.takes_prepared_images,
@@ -176,7 +176,7 @@ class VllmEngine:
         if config is not None:
             encoded, fused = self._worker_counts()
             self._last = (encoded - self._encoded_before, fused)
-            described |= {
+            settings |= {
                 "batch_tokens": int(config.scheduler_config.max_num_batched_tokens),
                 "block_size": int(config.cache_config.block_size),
                 "whole_requests": not config.scheduler_config.enable_chunked_prefill,
@@ -184,14 +184,22 @@ class VllmEngine:
                 "fused_head": fused,
             }
         counts = self._counts
-        return described | {
-            "requests": counts.requests,
-            "prefix_cache_hits": counts.prefix_cache_hits,
-            "resubmissions": counts.resubmissions,
-            "images_encoded": self._last[0],
-            "processor_runs": self._preparer.processor_runs,
-            **self._clock.describe(),
-        }
+        return EngineReport(
+            name=self.name,
+            version=installed_version(),
+            device=self._device,
+            device_name=device_name(torch.device(self._device)),
+            dtype=dtype_name(self._dtype),
+            settings=settings,
+            counts={
+                "requests": counts.requests,
+                "prefix_cache_hits": counts.prefix_cache_hits,
+                "resubmissions": counts.resubmissions,
+                "images_encoded": self._last[0],
+                "processor_runs": self._preparer.processor_runs,
+            },
+            seconds=self._clock.seconds(),
+        )
 
     def close(self) -> None:
         """Stop the workers and vLLM's processes, and free the device."""

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from radar_fast.engines import EngineOptions
+from radar_fast.engines.encode.context import EngineContext
 from radar_fast.engines.encode.encoder import Encoded, Encoder, Split, Tokens, refused_images
 from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.pool import Pool, choose_worker_kind
+from radar_fast.engines.options import EngineOptions
 from radar_fast.engines.vllm.preprocessor import Preprocessor, same_input, wants_raw_pixels
 from radar_fast.engines.vllm.requests import Plan, image_uuid, plan_requests
 from radar_fast.errors import one_line
@@ -57,18 +58,19 @@ class Preparer:
         engine: Any,
         checkpoint: Checkpoint,
         protocol: Protocol,
-        dtype: torch.dtype,
         options: EngineOptions,
+        context: EngineContext,
         clock: Clock,
     ) -> None:
         self.workers = options.worker_count
-        self.worker_kind = choose_worker_kind(options, protocol, checkpoint)
+        self.worker_kind = choose_worker_kind(options, context, protocol, checkpoint)
+        dtype: torch.dtype = getattr(torch, options.dtype)
         reuse = ImageReuse(options.preprocess_cache, int(options.preprocess_cache_gb * 1e9))
         raw = wants_raw_pixels(engine)
         self._processes: Pool | None = None
         if self.worker_kind == "processes":
             self._processes = Pool(
-                self.workers, checkpoint, protocol, dtype, reuse, clock, raw_pixels=raw, fork_server=options.fork_server
+                self.workers, checkpoint, protocol, dtype, reuse, clock, raw_pixels=raw, fork_server=context.fork_server
             )
         self._encoder = Encoder(checkpoint, protocol, dtype, clock, reuse, raw_pixels=raw)
         self._clock = clock

@@ -1,0 +1,106 @@
+"""What is to be scored: a reader's samples, selected, under conditions, surveyed once before anything is scored."""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from radar_fast.conditions import Conditions
+from radar_fast.config import RunConfig
+from radar_fast.errors import DataError
+from radar_fast.readers import Reader, Selection, open_reader
+from radar_fast.sample import AnyImage, ReasonKind, Sample
+from radar_fast.terminal.progress import Progress
+
+__all__ = ["Benchmark", "Survey", "open_benchmark", "survey"]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is to be scored, the same for every checkpoint."""
+
+    name: str
+    """The data folder's own name, without the ending of a single file."""
+    reader: Reader
+    """Samples as they are on disk."""
+    selection: Selection
+    """Which of them."""
+    conditions: Conditions
+    """How they are asked."""
+    survey: "Survey"
+    """Of the data as they are: runs under different conditions are of the same data."""
+    seconds: float
+    """That the survey took."""
+
+    def samples(self) -> Iterator[Sample]:
+        """All of them, each time anew."""
+        return self.conditions.apply(self.selection.apply(self.reader))
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over a benchmark finds, before anything is scored."""
+
+    samples: int
+    """All of them, unfit ones included."""
+    tasks: Counter[str]
+    """Samples a task."""
+    unfit: Counter[ReasonKind]
+    """Samples that the reader already knows cannot be scored."""
+    digest: str
+    """SHA-256 over all that the samples say, and the names and sizes of their images; the
+    content of those that lie inside a data file."""
+
+
+def survey(samples: Iterable[Sample], root: Path) -> Survey:
+    """Read everything once: counts, and a digest that tells one benchmark from another.
+
+    Raises:
+        DataError: a file cannot be read, or there are no samples.
+    """
+    tasks: Counter[str] = Counter()
+    unfit: Counter[ReasonKind] = Counter()
+    digest = hashlib.sha256()
+    for sample in samples:
+        tasks[sample.task] += 1
+        if sample.reason is not None:
+            unfit[sample.reason.kind] += 1
+        texts = [part if isinstance(part, str) else _image_line(part, root) for part in sample.parts]
+        said = (*sample.key, sample.directory, sample.ability, *texts, *sample.candidates, str(sample.answer))
+        if hint := sample.metadata.get("hint"):  # read by a prompt that lists the options
+            said = (*said, str(hint))
+        digest.update("\0".join(said).encode("utf-8", "surrogatepass") + b"\n")
+    if not tasks:
+        raise DataError(f"{root}: no samples to score; check --tasks and --format")
+    return Survey(tasks.total(), tasks, unfit, digest.hexdigest())
+
+
+def _image_line(image: AnyImage, root: Path) -> str:
+    """What tells an image from another, wherever the data folder lies, without reading files."""
+    return f"{image.key.removeprefix(f'{root}/')} {image.size}"
+
+
+def open_benchmark(config: RunConfig, progress: Progress) -> Benchmark:
+    """Open what the configuration's options name, survey it, and say what it is.
+
+    Raises:
+        UsageError: a wrong option.
+        DataError: the data cannot be read, or nothing is selected.
+    """
+    started = time.perf_counter()
+    reader = open_reader(
+        config.data,
+        format=config.format,
+        fields=config.fields,
+        classes=config.classes,
+        follow_symlinks=config.follow_symlinks,
+    )
+    selection = Selection(tasks=config.tasks, limit=config.limit, abilities=config.abilities)
+    conditions = Conditions(candidates=config.candidates, without=config.without)
+    found = survey(selection.apply(reader), reader.root)
+    progress.say(f"{config.data}: {found.samples} samples in {len(found.tasks)} tasks ({reader.format})")
+    data = config.data.resolve()
+    name = data.name if data.is_dir() else data.stem
+    return Benchmark(name, reader, selection, conditions, found, time.perf_counter() - started)

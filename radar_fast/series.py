@@ -1,0 +1,156 @@
+"""Many checkpoints and benchmarks in one engine: the jobs, their order, and their result folders."""
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from radar_fast.benchmark import Benchmark, open_benchmark
+from radar_fast.config import RunConfig
+from radar_fast.engines.session import EngineSession
+from radar_fast.errors import UsageError
+from radar_fast.run import score_checkpoint
+from radar_fast.terminal.progress import Progress, SilentProgress
+
+__all__ = ["NAME", "Job", "ScoredRun", "checkpoint_name", "plan_jobs", "score_series"]
+
+NAME = "{name}"
+"""How a result folder is named after its checkpoint, unless the user says otherwise."""
+
+
+_FIELD = re.compile(r"\{(name|parent|grandparent)\}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checkpoint on a benchmark."""
+
+    model: Path | None
+    """The checkpoint folder."""
+    name: str
+    """Of the checkpoint, in tables and folders."""
+    benchmark: int
+    """Which of the benchmarks, counted from 0."""
+    out: Path
+    """Its result folder."""
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A job that is done."""
+
+    benchmark: str
+    """The benchmark's name."""
+    name: str
+    """The checkpoint's."""
+    out: Path
+    """Its result folder."""
+    summary: dict[str, Any]
+    """What its ``summary.json`` holds."""
+
+
+def checkpoint_name(model: Path, template: str = NAME) -> str:
+    """What a checkpoint is called: ``template`` with the folder's name and those of the folders above it.
+
+    Args:
+        model: the checkpoint folder.
+        template: text with any of ``{name}``, ``{parent}`` and ``{grandparent}``; ``{parent}`` is ``iter_100`` for
+            ``iter_100/hf``.
+
+    Raises:
+        UsageError: another field, or a result that cannot be the name of one folder.
+    """
+    folder = model.resolve()
+    fields = {"name": folder.name, "parent": folder.parent.name, "grandparent": folder.parent.parent.name}
+    if re.search(r"[{}]", _FIELD.sub("", template)):
+        raise UsageError(f"--name {template}: may hold {{name}}, {{parent}} and {{grandparent}} only")
+    name = _FIELD.sub(lambda match: fields[match[1]], template)
+    if not name or name in (".", "..") or "/" in name or "\0" in name:
+        raise UsageError(f"--name {template}: gives {name!r} for {model}, which cannot be the name of a folder")
+    return name
+
+
+def plan_jobs(
+    models: Sequence[Path | None], benchmarks: Sequence[str], out: Path, template: str = NAME
+) -> tuple[Job, ...]:
+    """Every checkpoint on every benchmark, checkpoint after checkpoint, so that each is loaded once.
+
+    Results go to ``out`` for a single job, to ``out/<checkpoint>`` for one benchmark, else to
+    ``out/<benchmark>/<checkpoint>``.
+
+    Raises:
+        UsageError: two checkpoints, or two benchmarks, of one name.
+    """
+    names = ["fake" if model is None else checkpoint_name(model, template) for model in models]
+    for option, each in (("--model", names), ("--data", list(benchmarks))):
+        if repeated := [name for name, times in Counter(each).items() if times > 1]:
+            hint = "; tell them apart with --name '{parent}'" if option == "--model" else ""
+            raise UsageError(
+                f"{option}: {repeated[0]} is the name of {each.count(repeated[0])} folders, and would be that of their "
+                f"result folder{hint}"
+            )
+    single = len(names) == len(benchmarks) == 1
+    several = len(benchmarks) > 1
+
+    def folder(name: str, benchmark: str) -> Path:
+        return out if single else out / benchmark / name if several else out / name
+
+    return tuple(
+        Job(model, name, number, folder(name, benchmark))
+        for model, name in zip(models, names, strict=True)
+        for number, benchmark in enumerate(benchmarks)
+    )
+
+
+def score_series(
+    config: RunConfig,
+    models: Sequence[str | Path] = (),
+    data: Sequence[str | Path] = (),
+    *,
+    name: str = NAME,
+    progress: Progress | None = None,
+) -> list[ScoredRun]:
+    """Score checkpoints on benchmarks, in one engine where checkpoints differ in their weights alone.
+
+    Preprocessed images are kept for the next checkpoint in the options' ``preprocess_cache``, or in a folder under
+    ``config.out`` that is removed at the end.
+
+    Args:
+        config: for all of them.
+        models: checkpoint folders; empty: ``config.model``.
+        data: benchmark folders; empty: ``config.data``.
+        name: how result folders are named, see :func:`checkpoint_name` and :func:`plan_jobs`.
+        progress: told what goes on.
+
+    Returns:
+        What was scored, benchmark by benchmark, in the order of ``models``.
+
+    Raises:
+        UsageError: two folders of one name.
+        RadarError: as :func:`radar_fast.run.score`. What was scored before stays in the journals, and the same call
+            goes on.
+    """
+    progress = progress or SilentProgress()
+    chosen: list[Path | None] = [Path(model) for model in models] or [config.model]
+    configs = [replace(config, data=Path(folder)) for folder in data] or [config]
+    ours = config.out / "preprocessed"
+    if config.options.preprocess_cache is None and len(chosen) > 1:
+        configs = [replace(each, options=replace(each.options, preprocess_cache=ours)) for each in configs]
+    plan_jobs(chosen, ["?"], config.out, name)  # what is wrong with their names is said before the data are read
+    benchmarks: list[Benchmark] = [open_benchmark(each, progress) for each in configs]
+    jobs = plan_jobs(chosen, [benchmark.name for benchmark in benchmarks], config.out, name)
+    done: dict[Job, ScoredRun] = {}
+    with EngineSession() as session:
+        for job in jobs:
+            if len(jobs) > 1:
+                progress.say(f"\n{job.out.relative_to(config.out)}")
+            benchmark = benchmarks[job.benchmark]
+            one = replace(configs[job.benchmark], model=job.model, out=job.out)
+            summary = score_checkpoint(one, benchmark, session, progress)
+            done[job] = ScoredRun(benchmark.name, job.name, job.out, summary)
+    if config.options.preprocess_cache is None and len(chosen) > 1:
+        shutil.rmtree(ours, ignore_errors=True)
+    return [done[job] for job in sorted(jobs, key=lambda job: job.benchmark)]
