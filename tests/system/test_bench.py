@@ -470,14 +470,14 @@ def test_vllm_beside_its_peer_on_a_benchmark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"engines": ("magic",)}, r"--engines magic: unknown; it is one of transformers, vllm, fake"),
+        ({"engines": ("magic",)}, r"--engines magic: unknown; it is one of vllm, transformers, fake"),
         ({"peers": ("magic",)}, r"--peers magic: unknown; it is one of published, per-candidate"),
         ({"peers": ("published", "published")}, "each can be named once"),
         ({"engines": (), "peers": ()}, "both are empty"),
         ({"candidates": 1}, "--candidates 1: must be at least 2"),
         ({"rounds": 0}, "--rounds 0: must be at least 1"),
         ({"size": (300, 200)}, "--size 300-200"),
-        ({"engine_args": {"seed": "1"}}, "--engine-arg: for the vLLM engine and peers"),
+        ({"options": EngineOptions(arguments={"seed": "1"})}, "--engine-arg: for vllm, vllm-prompt-logprobs, vllm-token-ids"),
         ({"plot": Path("x.svg")}, "--plot x.svg: a PNG is written"),
     ],
 )
