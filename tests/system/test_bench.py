@@ -477,7 +477,7 @@ def test_vllm_beside_its_peer_on_a_benchmark(tmp_path: Path) -> None:
         ({"candidates": 1}, "--candidates 1: must be at least 2"),
         ({"rounds": 0}, "--rounds 0: must be at least 1"),
         ({"size": (300, 200)}, "--size 300-200"),
-        ({"options": EngineOptions(arguments={"seed": "1"})}, "--engine-arg: for vllm, vllm-prompt-logprobs, vllm-token-ids"),
+        ({"options": EngineOptions(arguments={"seed": "1"})}, "--engine-arg: for vllm, vllm-prompt-logprobs"),
         ({"plot": Path("x.svg")}, "--plot x.svg: a PNG is written"),
     ],
 )
