@@ -24,7 +24,6 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from string import ascii_uppercase
-from types import MappingProxyType
 
 from radar_fast.sample import Part, Reason, ReasonKind, Sample
 from radar_fast.util.choices import check_one_of
@@ -76,7 +75,7 @@ def _without(sample: Sample, what: str) -> Sample:
     else:
         left = tuple(part for part in sample.parts if not isinstance(part, str))
         hintless = {name: value for name, value in sample.metadata.items() if name != "hint"}
-        sample = replace(sample, metadata=MappingProxyType(hintless))
+        sample = replace(sample, metadata=hintless)
     if left:
         return replace(sample, parts=left)
     found = f"without its {what} nothing of the question is left: score it in a run without --without {what}"

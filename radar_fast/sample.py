@@ -1,8 +1,9 @@
 """The stages of the data, one frozen type each: Sample -> Prompt -> Scored.
 
-A reader makes a :class:`Sample` of each record on disk, a protocol makes it a :class:`Prompt`, an engine makes
+A reader makes a :class:`Sample` of each row of a dataset, a protocol makes it a :class:`Prompt`, an engine makes
 that a :class:`Scored`. Each stage holds the one before it, so whatever comes out of an engine can be traced to
-its record without a lookup. This module imports nothing of ours.
+its row of the dataset without a lookup. All of them pickle, copy, compare and hash. This module imports only the
+arithmetic of :class:`Scored` and a mapping that cannot be changed.
 """
 
 import errno
@@ -13,8 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
 from typing import BinaryIO
+
+from radar_fast.scores import Verdict, judge
+from radar_fast.util.frozen import FrozenMapping
 
 __all__ = [
     "AnyImage",
@@ -161,15 +164,19 @@ class Sample:
     """The answer and its distractors, in the order in which they are scored."""
     answer: int
     """Index of the answer in ``candidates``."""
-    metadata: Mapping[str, str | int] = field(default_factory=lambda: MappingProxyType({}))
+    metadata: Mapping[str, str | int] = FrozenMapping()
     """What exports need and scoring does not: ``question`` (as published), ``index`` (place in its file), ``file``.
-    Some keys have a meaning of their own: ``hint`` (for a prompt that lists the options), and those that
-    :mod:`radar_fast.results.facets` counts by."""
+    Whatever mapping is given, a copy that cannot be changed is kept. Some keys have a meaning of their own: ``hint``
+    (for a prompt that lists the options), and those that :mod:`radar_fast.results.facets` counts by."""
     reason: Reason | None = None
     """Set by a reader that found the record unfit to be scored; ``parts`` and ``candidates`` may then be empty."""
     ordered: bool = False
     """Whether ``candidates`` stand in the dataset's own order, which tells nothing of the answer. False where the
     reader puts the answer first: then a prompt that lists the options must shuffle them."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.metadata, FrozenMapping):
+            object.__setattr__(self, "metadata", FrozenMapping(self.metadata))
 
     @property
     def key(self) -> tuple[str, str]:
@@ -219,7 +226,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The score of one candidate, a number a token, without joiner tokens merged into the prefix."""
+    """The score of one candidate, one number for each token, without joiner tokens merged into the prefix."""
 
     logits: tuple[float, ...]
     """Raw logit of each answer token at the row before it; fp32 values."""
@@ -233,7 +240,7 @@ class Scored:
 
     sample: Sample
     candidates: tuple[Candidate, ...] = ()
-    """One a candidate, in the sample's order; empty when unscored."""
+    """One for each candidate of the sample, in its order; empty when unscored."""
     reason: Reason | None = None
     """Why the sample is unscored; None when it is scored."""
     tokens_computed: int = 0
@@ -242,3 +249,46 @@ class Scored:
     """Its prefix once and every answer token once."""
     seconds: float = 0.0
     """Its share of the time its batch took to compute."""
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the raw logits say; None when unscored.
+
+        Raises:
+            ValueError: the scores are not those of the sample's candidates, or not finite; the engine has to return
+                such a sample as unscored.
+        """
+        return self._judged(tuple(candidate.logits for candidate in self.candidates))
+
+    @property
+    def verdict_logprob(self) -> Verdict | None:
+        """What the log-probabilities say; None when unscored. Raises ValueError as :attr:`verdict`."""
+        return self._judged(tuple(candidate.logprobs for candidate in self.candidates))
+
+    @property
+    def sds(self) -> float | None:
+        """Probability of the answer under the mean raw logits, the published score: in [0, 1]; None when unscored."""
+        return verdict.probability if (verdict := self.verdict) else None
+
+    @property
+    def sds_logprob(self) -> float | None:
+        """The same under the mean log-probabilities."""
+        return verdict.probability if (verdict := self.verdict_logprob) else None
+
+    @property
+    def correct(self) -> bool | None:
+        """Whether the answer has the highest mean raw logit, and is the first of a tie; None when unscored."""
+        return verdict.correct if (verdict := self.verdict) else None
+
+    @property
+    def correct_logprob(self) -> bool | None:
+        """The same under the mean log-probabilities."""
+        return verdict.correct if (verdict := self.verdict_logprob) else None
+
+    def _judged(self, tokens: tuple[tuple[float, ...], ...]) -> Verdict | None:
+        if self.reason is not None or self.sample.reason is not None:
+            return None
+        if len(tokens) != len(self.sample.candidates):
+            raise ValueError(f"{len(self.sample.candidates)} candidates, but scores of {len(tokens)}")
+        # Doubles, whatever an engine gives: the mean is taken in double precision.
+        return judge([tuple(map(float, candidate)) for candidate in tokens], self.sample.answer)

@@ -1,10 +1,11 @@
 """The score of one sample: token scores of its candidates -> the answer's probability, and right or wrong.
 
-The journal writes these numbers beside the token scores, and the metrics derive them again from those; both do it
-here. The published scripts take the mean over a candidate's tokens in double precision, then hand the means to
-``torch.softmax`` as float32 and take the argmax of the float32 *probabilities*. Two candidates tie, then, where
-float32 cannot tell their probabilities apart, and the first of them wins. :func:`softmax_float32` repeats that
-arithmetic; probabilities to be averaged are computed in double precision from the same float32 means.
+:class:`~radar_fast.sample.Scored` and the journal have these numbers beside the token scores, and the metrics derive
+them again from those; all do it here. The published scripts take the mean over a candidate's tokens in double
+precision, then hand the means to ``torch.softmax`` as float32 and take the argmax of the float32 *probabilities*. Two
+candidates tie, then, where float32 cannot tell their probabilities apart, and the first of them wins.
+:func:`softmax_float32` repeats that arithmetic; probabilities to be averaged are computed in double precision from the
+same float32 means.
 This module imports nothing of ours.
 """
 
@@ -26,23 +27,27 @@ class Verdict:
     """Whether the answer has the highest probability; on a tie, whether it is the first of the highest."""
     chosen: int
     """Index of the candidate with the highest probability, the first of a tie."""
+    probabilities: tuple[float, ...]
+    """The softmax itself: one probability for each candidate."""
 
 
 def judge(tokens: Sequence[Sequence[float]], answer: int) -> Verdict:
     """Judge a sample by the scores of its candidates' tokens (raw logits or log-probabilities).
 
-    ``tokens`` holds one sequence a candidate, one number a token; ``answer`` is the index of the right candidate.
-    Raises ValueError for no candidates, a candidate without tokens, an index outside them, or a score that is not
-    a finite float32.
+    ``tokens`` holds one sequence for each candidate, with one number for each token; ``answer`` is the index of the
+    right candidate. Raises ValueError for no candidates, a candidate without tokens, an index outside them, or a score
+    that is not a finite float32.
     """
     if not 0 <= answer < len(tokens):
-        raise ValueError(f"answer {answer} is no index into {len(tokens)} candidates")
+        raise ValueError(f"answer {answer} is not an index into {len(tokens)} candidates")
     means = _finite_float32([mean_score(candidate) for candidate in tokens])
     highest = max(means)
     weights = [math.exp(mean - highest) for mean in means]
     rounded = softmax_float32(means)
     chosen = rounded.index(max(rounded))
-    return Verdict(weights[answer] / math.fsum(weights), chosen == answer, chosen)
+    total = math.fsum(weights)
+    probabilities = tuple(weight / total for weight in weights)
+    return Verdict(probabilities[answer], chosen == answer, chosen, probabilities)
 
 
 def mean_score(tokens: Sequence[float]) -> float:

@@ -13,8 +13,9 @@ PACKAGE = ROOT / "radar_fast"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "kernels" not in path.parts and path.name != "__main__.py")
 
 LAYERS: tuple[set[str], ...] = (
-    {"errors", "sample", "scores", "kernels"},
+    {"errors", "scores", "kernels"},
     {"util"},
+    {"sample"},
     {"images"},
     {"models", "readers", "conditions", "results"},
     {"protocols", "inspection", "writers", "terminal"},

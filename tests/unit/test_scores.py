@@ -64,7 +64,7 @@ def test_ties_are_decided_on_float32_probabilities() -> None:
 
 @pytest.mark.parametrize("answer", [-1, 2])
 def test_an_answer_that_is_no_candidate_is_refused(answer: int) -> None:
-    with pytest.raises(ValueError, match="no index"):
+    with pytest.raises(ValueError, match="not an index"):
         judge([[1.0], [2.0]], answer)
 
 

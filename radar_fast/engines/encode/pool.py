@@ -229,7 +229,7 @@ class _Worker:
         """The prompt encoded, and the seconds it took by stage. Raises _WorkerDiedError, and what a worker reports."""
         self._greeted()
         try:
-            # Without what encoding does not need; a read-only mapping could not be sent at all.
+            # Without what encoding does not need, to save bytes on the way.
             self._connection.send(replace(prompt, sample=replace(prompt.sample, parts=(), metadata={})))
             answer, seconds = self._connection.recv()
         except (EOFError, OSError):
