@@ -170,11 +170,11 @@ def score(
     )
     console = _console()
     runs = score_series(config, models, progress=progress_on(console))
-    summaries = {each.name: each.summary for each in runs}
+    summaries = {each.name: each.summary.to_dict() for each in runs}
     if len(models) > 1:
         _print_growth(console, summaries)
     else:
-        _print_summary(console, runs[0].summary)
+        _print_summary(console, runs[0].summary.to_dict())
     click.echo(f"\nresults in {config.out}")
     _exit_by(*summaries.values())
 
@@ -244,7 +244,7 @@ def summarize(out: Path, official_out: Path | None) -> None:
     """Compute OUT/summary.json anew from OUT/samples.jsonl, and print it."""
     from radar_fast import run
 
-    summary = run.summarize(out, official_out=official_out)
+    summary = run.summarize(out, official_out=official_out).to_dict()
     _print_summary(_console(), summary)
     _exit_by(summary)
 

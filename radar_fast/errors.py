@@ -5,13 +5,23 @@
     ├── DataError              the benchmark folder or one of its files cannot be read at all
     ├── ModelError             the checkpoint folder cannot be loaded, or needs what is not allowed
     ├── ResultsError           the result folder cannot be written, or belongs to another configuration
+    │   └── BusyError          another process is writing to it: the same command may work later
     └── EngineError            the engine failed in a way that no single sample explains
 
 A problem of one *sample* is no exception: the sample comes out ``unscored`` with a
 :class:`~radar_fast.sample.Reason`, and the run goes on.
 """
 
-__all__ = ["DataError", "EngineError", "ModelError", "RadarError", "ResultsError", "UsageError", "one_line"]
+__all__ = [
+    "BusyError",
+    "DataError",
+    "EngineError",
+    "ModelError",
+    "RadarError",
+    "ResultsError",
+    "UsageError",
+    "one_line",
+]
 
 
 class RadarError(Exception):
@@ -32,6 +42,10 @@ class ModelError(RadarError):
 
 class ResultsError(RadarError):
     """The result folder cannot be used: not writable, of another configuration, or in use."""
+
+
+class BusyError(ResultsError):
+    """The result folder is in use by another process; the same command may work once that has ended."""
 
 
 class EngineError(RadarError):

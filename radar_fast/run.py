@@ -11,24 +11,24 @@ from radar_fast.engines import WINDOW, Engine, choose_engine
 from radar_fast.engines.session import EngineSession
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
-from radar_fast.results import metrics
 from radar_fast.results.folder import ResultFolder
 from radar_fast.results.journal import Journal, read_records
+from radar_fast.results.metrics import summarize as summarize_records
 from radar_fast.results.official import export_official, official_name
 from radar_fast.results.record import record_of
+from radar_fast.results.summary import Summary
 from radar_fast.sample import Prompt, Sample, Scored
 from radar_fast.terminal.progress import Progress, SilentProgress
-from radar_fast.util.atomic import write_json_atomic
 from radar_fast.util.clock import Clock
 
 __all__ = ["aggregate", "score", "score_checkpoint", "summarize"]
 
 
-def score(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
+def score(config: RunConfig, progress: Progress | None = None) -> Summary:
     """Score a checkpoint on a benchmark; what is in ``config.out`` already is not scored again.
 
     Returns:
-        What ``summary.json`` holds: ``tasks``, ``directories``, ``abilities``, ``overall`` and ``engine``.
+        What ``summary.json`` holds.
 
     Raises:
         RadarError: one of its kinds, with a message for the user. What was scored before stays in the journal.
@@ -38,9 +38,7 @@ def score(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]
         return score_checkpoint(config, open_benchmark(config, progress), session, progress)
 
 
-def score_checkpoint(
-    config: RunConfig, benchmark: Benchmark, session: EngineSession, progress: Progress
-) -> dict[str, Any]:
+def score_checkpoint(config: RunConfig, benchmark: Benchmark, session: EngineSession, progress: Progress) -> Summary:
     """The same in an engine that may have scored another checkpoint before, on a benchmark that has been surveyed."""
     folder, found = ResultFolder(config.out), benchmark.survey
     clock = Clock()
@@ -146,7 +144,7 @@ def _prompts(
             yield from map(protocol.prompt, window)
 
 
-def summarize(out: str | Path, *, official_out: str | Path | None = None) -> dict[str, Any]:
+def summarize(out: str | Path, *, official_out: str | Path | None = None) -> Summary:
     """Compute ``summary.json`` from the journal alone, and write it; with ``official_out`` the published files too.
 
     Returns:
@@ -155,18 +153,16 @@ def summarize(out: str | Path, *, official_out: str | Path | None = None) -> dic
     Raises:
         ResultsError: ``out`` is not a result folder, or a file cannot be read or written.
     """
-    folder = ResultFolder(Path(out))
-    run = folder.record()
-    table = metrics.collect(read_records(folder.samples))
-    engine = {**run.get("engine", {}), **metrics.engine_totals(table).to_dict()}
-    summary = {**metrics.summarize(table).to_dict(), "engine": engine}
-    write_json_atomic(folder.summary, summary)
+    folder = ResultFolder(out)
+    manifest = folder.manifest()
+    summary = summarize_records(read_records(folder.samples), samples=manifest.samples, engine=manifest.engine)
+    folder.write_summary(summary)
     if official_out is not None:
-        export_official(read_records(folder.samples), Path(official_out), official_name(run))
+        export_official(read_records(folder.samples), official_out, official_name(manifest))
     return summary
 
 
-def aggregate(scored: Iterable[Scored], *, bootstrap: int = 1000) -> metrics.Summary:
+def aggregate(scored: Iterable[Scored], *, bootstrap: int = 1000) -> Summary:
     """The numbers of scored samples that go through no journal: for library use.
 
     Args:
@@ -176,4 +172,4 @@ def aggregate(scored: Iterable[Scored], *, bootstrap: int = 1000) -> metrics.Sum
     Raises:
         ResultsError: a sample comes twice.
     """
-    return metrics.summarize(map(record_of, scored), bootstrap=bootstrap)
+    return summarize_records(map(record_of, scored), bootstrap=bootstrap)

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from radar_fast.benchmark import Benchmark, open_benchmark
 from radar_fast.config import RunConfig
 from radar_fast.engines.session import EngineSession
 from radar_fast.errors import UsageError
+from radar_fast.results.summary import Summary
 from radar_fast.run import score_checkpoint
 from radar_fast.terminal.progress import Progress, SilentProgress
 
@@ -48,7 +48,7 @@ class ScoredRun:
     """The checkpoint's."""
     out: Path
     """Its result folder."""
-    summary: dict[str, Any]
+    summary: Summary
     """What its ``summary.json`` holds."""
 
 

@@ -47,7 +47,7 @@ def show(out: Path, console: Console, *, data_only: bool = False, engine: str = 
             min_pixels=PIXELS,
             max_pixels=PIXELS,
         )
-        steps.append((checkpoint.name.removeprefix("step-"), score(config, progress_on(console))))
+        steps.append((checkpoint.name.removeprefix("step-"), score(config, progress_on(console)).to_dict()))
     for section, heading in (("tasks", "task"), ("directories", "directory"), ("abilities", "ability")):
         say(f"\nSDS by {heading} at training step")
         console.print(growth_table(steps, section, heading))

@@ -7,71 +7,22 @@ that is averaged over its files (:mod:`radar_fast.results.metrics`) resamples wi
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from radar_fast.errors import ResultsError, UsageError
+from radar_fast.results import measures
+from radar_fast.results.bootstrap import check_resampling, draws_for, intervals, mean_of_means
+from radar_fast.results.difference import Change, Comparison, Difference
 from radar_fast.results.folder import ResultFolder, differences
 from radar_fast.results.journal import read_records
-from radar_fast.results.metrics import Aggregation, Row, Table, collect, draws_for, interval, is_macro, mean_of_means
+from radar_fast.results.metrics import is_macro
+from radar_fast.results.outcomes import Outcome, Table, collect
 from radar_fast.results.record import Key, Record
+from radar_fast.results.summary import Aggregation
 
-__all__ = ["Comparison", "Difference", "Run", "compare", "compare_tables", "read_run"]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """The numbers of one task, directory or ability, or of everything. None without pairs."""
-
-    first_sds: float | None
-    """The first run's, over the pairs."""
-    second_sds: float | None
-    """The second run's, over the same."""
-    sds: float | None
-    """The second less the first."""
-    sds_low: float | None
-    """Lower end of the difference's confidence interval; None without bootstrap."""
-    sds_high: float | None
-    """Upper end."""
-    first_accuracy: float | None
-    """As for ``sds``."""
-    second_accuracy: float | None
-    """As for ``sds``."""
-    accuracy: float | None
-    """As for ``sds``."""
-    accuracy_low: float | None
-    """As for ``sds``."""
-    accuracy_high: float | None
-    """As for ``sds``."""
-    paired: int
-    """Samples that both runs have scored: what all of this is over."""
-    only_first: int
-    """Samples that the first run alone has scored; the second has them unscored, or not at all."""
-    only_second: int
-    """The reverse."""
-    aggregation: Aggregation
-    """``micro``: mean over pairs; ``macro``: unweighted mean over the tasks' means."""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """All differences between two runs, each mapping in alphabetical order."""
-
-    tasks: Mapping[str, Difference]
-    directories: Mapping[str, Difference]
-    abilities: Mapping[str, Difference]
-    overall: Difference
-    first: str = ""
-    """The first run's folder."""
-    second: str = ""
-    """The second run's folder."""
-    differing: tuple[str, ...] = ()
-    """In what the two runs differ, a line each."""
-
-    def to_dict(self) -> dict[str, object]:
-        """For JSON; the keys are the fields."""
-        return asdict(self)
+__all__ = ["Run", "compare", "compare_tables", "read_run"]
 
 
 @dataclass(frozen=True)
@@ -91,8 +42,8 @@ class Run:
 
 
 def compare(
-    first: Path,
-    second: Path,
+    first: str | Path,
+    second: str | Path,
     *,
     pairs: Sequence[tuple[str, str]] = (),
     bootstrap: int = 1000,
@@ -115,37 +66,25 @@ def compare(
         ResultsError: a folder cannot be read, the two share no scored sample, or the same (task, id) is another
             question in each.
     """
-    if bootstrap < 0 or seed < 0 or not 0 < confidence < 1:
-        raise UsageError(
-            "compare takes bootstrap and seed from 0 up and confidence between 0 and 1, "
-            f"found {bootstrap}, {seed} and {confidence}"
-        )
+    check_resampling("compare", bootstrap, seed, confidence)
     one = read_run(first)
-    other = one if second == first else read_run(second)
+    other = one if Path(second) == Path(first) else read_run(second)
     if not pairs:
         _require_same_questions(one, other)
-    rows = _renamed(one.table.rows, other.table.rows, pairs)
-    comparison = compare_tables(*rows, bootstrap=bootstrap, seed=seed, confidence=confidence)
+    outcomes = _renamed(one.table.outcomes, other.table.outcomes, pairs)
+    comparison = compare_tables(*outcomes, bootstrap=bootstrap, seed=seed, confidence=confidence)
     if not comparison.overall.paired:
         raise ResultsError(
             f"{first} and {second}: no sample is scored in both, so there is nothing to compare: "
             "name two runs on the same benchmark"
         )
-    return Comparison(
-        comparison.tasks,
-        comparison.directories,
-        comparison.abilities,
-        comparison.overall,
-        str(first),
-        str(second),
-        tuple(_differing(one, other)),
-    )
+    return replace(comparison, first=str(first), second=str(second), differing=tuple(_differing(one, other)))
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: str | Path) -> Run:
     """A result folder's records, and what they are of. Raises ResultsError where it cannot be read."""
     folder = ResultFolder(path)
-    run = folder.record()
+    manifest = folder.manifest()
     questions: dict[Key, int] = {}
 
     def noted() -> Iterator[Record]:
@@ -155,46 +94,42 @@ def read_run(path: Path) -> Run:
                 questions[record.key] = hash(question)
             yield record
 
-    identity, configuration = run.get("identity"), run.get("configuration")
-    if not isinstance(identity, dict) or not isinstance(configuration, dict):
-        raise ResultsError(f"{folder.run}: has no identity and configuration; another program has written to it")
-    model = configuration.get("model")
-    return Run(path, collect(noted()), identity, model if isinstance(model, str) else None, questions)
+    return Run(folder.path, collect(noted()), manifest.identity, manifest.model, questions)
 
 
 def compare_tables(
-    first: Sequence[Row], second: Sequence[Row], *, bootstrap: int = 1000, seed: int = 0, confidence: float = 0.95
+    first: Sequence[Outcome],
+    second: Sequence[Outcome],
+    *,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
 ) -> Comparison:
-    """Compare the rows of two runs by (task, id); the draws of an entry depend on ``seed``, its name and its pairs.
+    """Compare the outcomes of two runs by (task, id); the draws of an entry depend on ``seed``, its name and its pairs.
 
     Directory and ability are the first run's.
     """
-    ours, theirs = ({(row.task, row.id): row for row in rows} for rows in (first, second))
+    ours, theirs = ({outcome.key: outcome for outcome in outcomes} for outcomes in (first, second))
     couples = [_Couple(ours.get(key), theirs.get(key)) for key in sorted(ours.keys() | theirs.keys())]
+    kinds = [measure.name for measure in measures.MEASURES if measure.interval]
 
     def difference(name: str, members: Sequence[_Couple], aggregation: Aggregation = "micro") -> Difference:
-        draws = draws_for(seed, f"difference {name}")
-        low: tuple[float | None, float | None] = (None, None)
-        high = low
         groups = _grouped(members, "task").values() if aggregation == "macro" else [members]
-        scores = [kept for group in groups if (kept := [pair for couple in group if (pair := couple.scores)])]
-        if scores and bootstrap:
-            low, high = interval(scores, bootstrap, confidence, draws)
-        sds, accuracy, first_sds, first_accuracy, second_sds, second_accuracy = (
-            mean_of_means(scores, column) for column in range(6)
-        )
+        pairs = [kept for group in groups if (kept := [pair for couple in group if (pair := couple.scores)])]
+        before = [[scores for scores, _ in group] for group in pairs]
+        after = [[scores for _, scores in group] for group in pairs]
+        gained = [[{kind: new[kind] - old[kind] for kind in kinds} for old, new in group] for group in pairs]
+        ends: Mapping[str, tuple[float | None, float | None]] = {}
+        if gained and bootstrap:
+            ends = intervals(gained, kinds, bootstrap, confidence, draws_for(seed, f"difference {name}"))
+
+        def change(kind: str) -> Change:
+            first, second, value = (mean_of_means(groups, kind) for groups in (before, after, gained))
+            return Change(first, second, value, *ends.get(kind, (None, None)))
+
         return Difference(
-            first_sds=first_sds,
-            second_sds=second_sds,
-            sds=sds,
-            sds_low=low[0],
-            sds_high=high[0],
-            first_accuracy=first_accuracy,
-            second_accuracy=second_accuracy,
-            accuracy=accuracy,
-            accuracy_low=low[1],
-            accuracy_high=high[1],
-            paired=sum(map(len, scores)),
+            changes={kind: change(kind) for kind in kinds},
+            paired=sum(map(len, pairs)),
             only_first=sum(couple.only_first for couple in members),
             only_second=sum(couple.only_second for couple in members),
             aggregation=aggregation,
@@ -204,7 +139,7 @@ def compare_tables(
         tasks={name: difference(f"task {name}", group) for name, group in _grouped(couples, "task").items()},
         directories={
             name: difference(
-                f"directory {name}", group, "macro" if is_macro(couple.row.task for couple in group) else "micro"
+                f"directory {name}", group, "macro" if is_macro(couple.either.task for couple in group) else "micro"
             )
             for name, group in _grouped(couples, "directory").items()
         },
@@ -217,24 +152,22 @@ def compare_tables(
 class _Couple:
     """One sample in two runs; at least one of them has it."""
 
-    first: Row | None
-    second: Row | None
+    first: Outcome | None
+    second: Outcome | None
 
     @property
-    def row(self) -> Row:
-        row = self.first or self.second
-        if row is None:
+    def either(self) -> Outcome:
+        outcome = self.first or self.second
+        if outcome is None:
             raise ValueError("a couple of nothing")
-        return row
+        return outcome
 
     @property
-    def scores(self) -> tuple[float, ...] | None:
-        """Difference of sds and of accuracy, then sds and accuracy of each; None unless both have scored it."""
+    def scores(self) -> tuple[Mapping[str, float], Mapping[str, float]] | None:
+        """The scores of each; None unless both have scored it."""
         if self.first is None or self.second is None or self.first.scores is None or self.second.scores is None:
             return None
-        (first_sds, first_correct), (second_sds, second_correct) = self.first.scores[:2], self.second.scores[:2]
-        gained = (second_sds - first_sds, float(second_correct) - float(first_correct))
-        return (*gained, first_sds, float(first_correct), second_sds, float(second_correct))
+        return self.first.scores, self.second.scores
 
     @property
     def only_first(self) -> bool:
@@ -245,34 +178,34 @@ class _Couple:
         return _is_scored(self.second) and not _is_scored(self.first)
 
 
-def _is_scored(row: Row | None) -> bool:
-    return row is not None and row.scores is not None
+def _is_scored(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome.scores is not None
 
 
 def _grouped(couples: Sequence[_Couple], by: str) -> dict[str, list[_Couple]]:
     groups: dict[str, list[_Couple]] = {}
     for couple in couples:
-        groups.setdefault(getattr(couple.row, by), []).append(couple)
+        groups.setdefault(getattr(couple.either, by), []).append(couple)
     return dict(sorted(groups.items()))
 
 
 def _renamed(
-    first: Sequence[Row], second: Sequence[Row], pairs: Sequence[tuple[str, str]]
-) -> tuple[Sequence[Row], Sequence[Row]]:
-    """The rows of the paired tasks alone, each pair under one name; without pairs all rows as they are."""
+    first: Sequence[Outcome], second: Sequence[Outcome], pairs: Sequence[tuple[str, str]]
+) -> tuple[Sequence[Outcome], Sequence[Outcome]]:
+    """The outcomes of the paired tasks alone, each pair under one name; without pairs all of them unchanged."""
     if not pairs:
         return first, second
     renamed = []
-    for rows, side in ((first, 0), (second, 1)):
+    for outcomes, side in ((first, 0), (second, 1)):
         tasks = [pair[side] for pair in pairs]
         for task in tasks:
             if tasks.count(task) > 1:
-                raise UsageError(f"--pair: task {task!r} comes twice on one side: pair it once a comparison")
-            if all(row.task != task for row in rows):
-                known = sorted({row.task for row in rows})
+                raise UsageError(f"--pair: task {task!r} comes twice on one side: pair it once per comparison")
+            if all(outcome.task != task for outcome in outcomes):
+                known = sorted({outcome.task for outcome in outcomes})
                 raise UsageError(f"--pair: no task {task!r} in the {('first', 'second')[side]} run: it has {known}")
         names = {pair[side]: f"{pair[0]} -> {pair[1]}" for pair in pairs}
-        renamed.append([replace(row, task=names[row.task]) for row in rows if row.task in names])
+        renamed.append([replace(one, task=names[one.task]) for one in outcomes if one.task in names])
     return renamed[0], renamed[1]
 
 
@@ -287,7 +220,7 @@ def _require_same_questions(first: Run, second: Run) -> None:
 
 
 def _differing(first: Run, second: Run) -> Iterator[str]:
-    """In what the identities of two runs differ, a line each."""
+    """In what the identities of two runs differ, one line each."""
     for part in sorted(first.identity.keys() | second.identity.keys()):
         ours, theirs = first.identity.get(part), second.identity.get(part)
         if ours == theirs:

@@ -1,10 +1,10 @@
 """Numbers that only some benchmarks have: what a sample's metadata say it belongs to -> a block of a summary's entry.
 
-    metadata key         benchmark                block            of a
+    metadata key         benchmark                block            of each
     group                circular MMBench         circular         task
     group_figure         HallusionBench           figures          task
     group_question       HallusionBench           questions        task
-    class                a folder a class         classes          task
+    class                folder of classes        classes          task
     graded, split_at     graded classes           graded           task
     version              MathVerse, PGPS9K        versions         directory
 
@@ -14,10 +14,21 @@ ours.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
-__all__ = ["KEYS", "Classes", "Facet", "Graded", "Groups", "Outcome", "Versions", "directory_facets", "task_facets"]
+__all__ = [
+    "KEYS",
+    "Classes",
+    "Facet",
+    "Graded",
+    "Groups",
+    "Outcome",
+    "Versions",
+    "directory_facets",
+    "facet_from",
+    "task_facets",
+]
 
 _GROUPS = {"group": "circular", "group_figure": "figures", "group_question": "questions"}
 KEYS = (*_GROUPS, "class", "graded", "split_at", "version")
@@ -25,7 +36,7 @@ KEYS = (*_GROUPS, "class", "graded", "split_at", "version")
 
 
 class Outcome(Protocol):
-    """What is read of a sample."""
+    """What is read of an outcome; :class:`radar_fast.results.outcomes.Outcome` has it."""
 
     @property
     def id(self) -> str: ...
@@ -100,6 +111,21 @@ class Versions:
 
 
 Facet = Groups | Classes | Graded | Versions
+
+_KINDS: dict[str, type[Groups] | type[Classes] | type[Graded] | type[Versions]] = {
+    **dict.fromkeys(_GROUPS.values(), Groups),
+    "classes": Classes,
+    "graded": Graded,
+    "versions": Versions,
+}
+
+
+def facet_from(name: str, block: object) -> Facet | None:
+    """The block of that name, back from JSON; None for what is not one. Raises KeyError where a field is missing."""
+    kind = _KINDS.get(name)
+    if kind is None or not isinstance(block, Mapping):
+        return None
+    return kind(**{field.name: block[field.name] for field in fields(kind)})
 
 
 def task_facets(samples: Sequence[Outcome]) -> dict[str, Facet]:

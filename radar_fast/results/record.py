@@ -16,9 +16,11 @@ import orjson
 
 from radar_fast.errors import ResultsError
 from radar_fast.sample import Scored
-from radar_fast.scores import judge
 
-__all__ = ["Key", "Record", "json_of", "line_of", "record_from", "record_of"]
+__all__ = ["FORMAT", "Key", "Record", "json_of", "line_of", "record_from", "record_of"]
+
+FORMAT = 1
+"""Of a line; raised when an older reader could misread it. A line without ``format`` is of this one."""
 
 Key = tuple[str, str]
 """(task, id)."""
@@ -27,7 +29,7 @@ TokenScores = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line of the journal. The fields are the line's keys; tuples are lists there."""
+    """One line of the journal. The fields are the line's keys, beside ``format``; tuples are lists there."""
 
     id: str
     """The sample's id, unique within its task."""
@@ -48,7 +50,7 @@ class Record:
     answer: int | None
     """Index of the answer in ``candidates``; None where the data leave it unknown, never for a scored sample."""
     logits: TokenScores
-    """Raw logits, one tuple a candidate, one fp32 value a token; empty when unscored."""
+    """Raw logits: one tuple for each candidate, with one fp32 value for each token; empty when unscored."""
     logprobs: TokenScores
     """Log-probabilities of the same tokens (natural, never above 0); empty when unscored."""
     sds: float | None
@@ -77,7 +79,7 @@ class Record:
 def record_of(scored: Scored) -> Record:
     """The line for what an engine returned.
 
-    Raises ResultsError for what no line can say: a score that is infinite or no number (JSON has none; an engine
+    Raises ResultsError for what no line can say: a score that is infinite or not a number (JSON has none; an engine
     returns such a sample as unscored), or scores that do not match the sample's candidates.
     """
     sample = scored.sample
@@ -95,11 +97,12 @@ def record_of(scored: Scored) -> Record:
                 "with a reason"
             )
         try:
-            raw, normalised = judge(logits, sample.answer), judge(logprobs, sample.answer)
+            raw, normalised = scored.verdict, scored.verdict_logprob
         except ValueError as error:
             raise ResultsError(f"{where}: {error}") from error
-        sds, correct = raw.probability, raw.correct
-        sds_logprob, correct_logprob = normalised.probability, normalised.correct
+        if raw is not None and normalised is not None:
+            sds, correct = raw.probability, raw.correct
+            sds_logprob, correct_logprob = normalised.probability, normalised.correct
     return Record(
         id=sample.id,
         task=sample.task,
@@ -133,12 +136,12 @@ def line_of(record: Record) -> bytes:
     tokens = (token for scores in (record.logits, record.logprobs) for candidate in scores for token in candidate)
     if not all(number is None or math.isfinite(number) for number in (*numbers, *tokens)):
         raise ResultsError(
-            f"{where}: a score or time is infinite or no number, which JSON cannot hold; the engine has to return "
+            f"{where}: a score or time is infinite or not a number, which JSON cannot hold; the engine has to return "
             "such a sample as unscored"
         )
     if not all(isinstance(value, str | int) for value in record.metadata.values()):
         raise ResultsError(f"{where}: metadata may hold text and whole numbers only, found {dict(record.metadata)}")
-    value = {field.name: getattr(record, field.name) for field in fields(record)}
+    value = {"format": FORMAT} | {field.name: getattr(record, field.name) for field in fields(record)}
     value["metadata"] = dict(record.metadata)
     try:
         return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
@@ -159,7 +162,7 @@ _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def json_of(line: bytes) -> object:
-    """The JSON in a line. Raises ValueError or RecursionError for a line that is cut short or no JSON."""
+    """The JSON in a line. Raises ValueError or RecursionError for a line that is cut short or is not JSON."""
     if not line.endswith(b"\n"):
         raise ValueError("no newline at its end")
     # Not orjson: it refuses lone surrogates, and rounds integers beyond 64 bits.
@@ -171,12 +174,14 @@ def _refuse_constant(name: str) -> object:
 
 
 def record_from(value: object) -> Record:
-    """The record that a line's JSON says; fields that :class:`Record` lacks are passed over.
+    """The record that a line's JSON says; fields that :class:`Record` lacks are ignored.
 
-    Raises ValueError, with what is wrong, for JSON that is no record.
+    Raises ValueError, with what is wrong, for JSON that is not a record.
     """
     if not isinstance(value, dict):
-        raise ValueError("it is no object")
+        raise ValueError("it is not an object")
+    if value.get("format", FORMAT) != FORMAT:
+        raise ValueError(f"it is of format {value['format']}, and this version reads format {FORMAT}")
     arguments = {}
     for name, is_right in _CHECKS.items():
         if name not in value:
@@ -200,14 +205,14 @@ def _problem_of_scores(
 ) -> str | None:
     """What keeps these from being the scores of those candidates."""
     if answer is None or not 0 <= answer < len(candidates):
-        return f"answer {answer} is no index into its {len(candidates)} candidates"
+        return f"answer {answer} is not an index into its {len(candidates)} candidates"
     if not len(candidates) == len(logits) == len(logprobs):
         return f"{len(candidates)} candidates, but scores of {len(logits)} and {len(logprobs)}"
     for index, (raw, normalised) in enumerate(zip(logits, logprobs, strict=True)):
         if not raw or len(raw) != len(normalised):
             return f"candidate {index} has {len(raw)} logits and {len(normalised)} log-probabilities"
         if not all(map(math.isfinite, raw)) or not all(map(math.isfinite, normalised)):
-            return f"candidate {index} has a score that is infinite or no number"
+            return f"candidate {index} has a score that is infinite or not a number"
     return None
 
 
@@ -215,7 +220,7 @@ Check = Callable[[object], bool]
 
 
 def _one_of(*types: type) -> Check:
-    return lambda value: type(value) in types  # not isinstance: true and false are no numbers
+    return lambda value: type(value) in types  # not isinstance: true and false are not numbers
 
 
 def _list_of(check: Check) -> Check:

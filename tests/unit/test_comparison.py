@@ -14,23 +14,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radar_fast.errors import ResultsError, UsageError
-from radar_fast.results.comparison import Difference, compare, compare_tables, read_run
+from radar_fast.results.comparison import compare, compare_tables, read_run
+from radar_fast.results.difference import Difference
 from radar_fast.results.journal import Journal
-from radar_fast.results.metrics import Row, summarize
+from radar_fast.results.metrics import summarize
+from radar_fast.results.outcomes import Outcome, collect
 from radar_fast.results.record import record_of
 from radar_fast.sample import Candidate, Reason, ReasonKind, Sample, Scored
 
 
-def row(name: str, sds: float | None, correct: bool = True, **changes: Any) -> Row:
-    scores = None if sds is None else (sds, correct, 0.5, True)
-    kept = Row("task", name, "directory", "reasoning", scores, 0, 0, None, 10, 8, 0.5, {})
+def outcome(name: str, sds: float | None, correct: bool = True, **changes: Any) -> Outcome:
+    scores = None
+    if sds is not None:
+        scores = {"sds": sds, "accuracy": float(correct), "sds_logprob": 0.5, "accuracy_logprob": 1.0}
+    kept = Outcome("task", name, "directory", "reasoning", scores, 0, 0, None, 10, 8, 0.5, {})
     return replace(kept, **changes)
 
 
-def rows(count: int, seed: int, tasks: int = 3, names: str = "t") -> list[Row]:
+def outcomes(count: int, seed: int, tasks: int = 3, names: str = "t") -> list[Outcome]:
     draw = random.Random(seed)
     return [
-        row(
+        outcome(
             str(number),
             None if draw.random() < 0.1 else draw.random(),
             draw.random() < 0.6,
@@ -43,14 +47,17 @@ def rows(count: int, seed: int, tasks: int = 3, names: str = "t") -> list[Row]:
 
 
 def by_numpy(
-    name: str, groups: Sequence[Sequence[tuple[Row, Row]]], seed: int = 0, bootstrap: int = 200
+    name: str, groups: Sequence[Sequence[tuple[Outcome, Outcome]]], seed: int = 0, bootstrap: int = 200
 ) -> dict[str, float]:
     """The difference and its interval, straightforwardly: resample the pairs of each group, mean over the groups."""
     digest = hashlib.sha256(f"difference {name}".encode()).digest()
     draws = np.random.default_rng([seed, *digest])
     result: dict[str, float] = {}
     deltas = [
-        [np.array([second.scores[column] - first.scores[column] for first, second in group]) for column in (0, 1)]  # type: ignore[index]
+        [
+            np.array([second.scores[kind] - first.scores[kind] for first, second in group])
+            for kind in ("sds", "accuracy")
+        ]  # type: ignore[index]
         for group in groups
     ]
     resamples = np.zeros((2, bootstrap))
@@ -64,7 +71,7 @@ def by_numpy(
     return result
 
 
-def pairs_of(first: list[Row], second: list[Row], **wanted: str) -> list[tuple[Row, Row]]:
+def pairs_of(first: list[Outcome], second: list[Outcome], **wanted: str) -> list[tuple[Outcome, Outcome]]:
     """As in a run's order: by task, then id."""
     theirs = {(member.task, member.id): member for member in second}
     return [
@@ -85,7 +92,7 @@ def agrees(found: Difference, expected: dict[str, float]) -> None:
 
 
 def test_every_entry_agrees_with_numpy() -> None:
-    first, second = rows(300, 1), rows(300, 2)
+    first, second = outcomes(300, 1), outcomes(300, 2)
     found = compare_tables(first, second, bootstrap=200)
     agrees(found.overall, by_numpy("overall", [pairs_of(first, second)]))
     for kind, entries in (("task", found.tasks), ("directory", found.directories), ("ability", found.abilities)):
@@ -98,7 +105,7 @@ def test_every_entry_agrees_with_numpy() -> None:
 
 
 def test_a_macro_directory_is_averaged_over_its_tasks() -> None:
-    first, second = rows(200, 3, names="MMBench_"), rows(200, 4, names="MMBench_")
+    first, second = outcomes(200, 3, names="MMBench_"), outcomes(200, 4, names="MMBench_")
     found = compare_tables(first, second, bootstrap=200).directories["d0"]
     groups = [pairs_of(first, second, task=task) for task in ("MMBench_0", "MMBench_2")]
     agrees(found, by_numpy("directory d0", groups))
@@ -114,9 +121,7 @@ def test_both_sides_are_the_means_that_a_summary_has() -> None:
         for n in range(40)
     ]
     table = list(map(record_of, records))
-    from radar_fast.results.metrics import collect
-
-    found = compare_tables(collect(table).rows, collect(table).rows, bootstrap=50).overall
+    found = compare_tables(collect(table).outcomes, collect(table).outcomes, bootstrap=50).overall
     summary = summarize(table, bootstrap=0).overall
     assert (found.first_sds, found.second_sds) == (summary.sds, summary.sds)
     assert (found.first_accuracy, found.accuracy) == (summary.accuracy, 0)
@@ -126,7 +131,7 @@ def test_both_sides_are_the_means_that_a_summary_has() -> None:
 
 
 def test_a_run_against_itself_differs_by_nothing() -> None:
-    found = compare_tables(rows(100, 5), rows(100, 5)).overall
+    found = compare_tables(outcomes(100, 5), outcomes(100, 5)).overall
     assert (found.sds, found.sds_low, found.sds_high) == (0, 0, 0)
     assert (found.accuracy, found.accuracy_low, found.accuracy_high) == (0, 0, 0)
     assert (found.only_first, found.only_second) == (0, 0)
@@ -134,8 +139,8 @@ def test_a_run_against_itself_differs_by_nothing() -> None:
 
 def test_what_all_samples_gain_alike_has_an_interval_of_no_width() -> None:
     # Hard and easy samples, wide apart, each better by a quarter: two separate intervals would overlap by far.
-    first = [row(str(n), n / 64, False) for n in range(40)]
-    second = [row(str(n), n / 64 + 0.25, True) for n in range(40)]
+    first = [outcome(str(n), n / 64, False) for n in range(40)]
+    second = [outcome(str(n), n / 64 + 0.25, True) for n in range(40)]
     found = compare_tables(first, second).overall
     assert (found.sds, found.sds_low, found.sds_high) == (0.25, 0.25, 0.25)
     assert (found.accuracy, found.accuracy_low, found.accuracy_high) == (1, 1, 1)
@@ -144,8 +149,8 @@ def test_what_all_samples_gain_alike_has_an_interval_of_no_width() -> None:
 def test_the_interval_has_the_width_of_the_normal_approximation() -> None:
     # 2000 pairs: 30 % right in the second run alone, 10 % in the first alone. A difference is 1, -1 or 0.
     kinds = [(False, True)] * 600 + [(True, False)] * 200 + [(True, True)] * 1200
-    first = [row(str(n), 0.5, before) for n, (before, _) in enumerate(kinds)]
-    second = [row(str(n), 0.5, after) for n, (_, after) in enumerate(kinds)]
+    first = [outcome(str(n), 0.5, before) for n, (before, _) in enumerate(kinds)]
+    second = [outcome(str(n), 0.5, after) for n, (_, after) in enumerate(kinds)]
     found = compare_tables(first, second).overall
     error = ((0.3 + 0.1 - 0.2**2) / 2000) ** 0.5
     assert found.accuracy == pytest.approx(0.2)
@@ -157,8 +162,22 @@ def test_the_interval_has_the_width_of_the_normal_approximation() -> None:
 
 
 def test_what_is_only_in_one_is_counted() -> None:
-    first = [row("a", 0.1), row("b", 0.2), row("c", None), row("d", 0.3), row("e", None), row("x", 0.9, task="u")]
-    second = [row("b", 0.4), row("c", 0.5), row("d", None), row("e", None), row("f", 0.6), row("g", 0.7)]
+    first = [
+        outcome("a", 0.1),
+        outcome("b", 0.2),
+        outcome("c", None),
+        outcome("d", 0.3),
+        outcome("e", None),
+        outcome("x", 0.9, task="u"),
+    ]
+    second = [
+        outcome("b", 0.4),
+        outcome("c", 0.5),
+        outcome("d", None),
+        outcome("e", None),
+        outcome("f", 0.6),
+        outcome("g", 0.7),
+    ]
     found = compare_tables(first, second)
     assert (found.overall.paired, found.overall.only_first, found.overall.only_second) == (1, 3, 3)
     assert found.overall.sds == pytest.approx(0.2)
@@ -168,19 +187,19 @@ def test_what_is_only_in_one_is_counted() -> None:
 
 
 def test_without_bootstrap_there_are_no_intervals() -> None:
-    found = compare_tables(rows(20, 1), rows(20, 2), bootstrap=0).overall
+    found = compare_tables(outcomes(20, 1), outcomes(20, 2), bootstrap=0).overall
     assert found.sds is not None
     assert found.sds_low is found.accuracy_high is None
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.permutations(rows(40, 7)), st.permutations(rows(40, 8)))
-def test_the_order_changes_no_bit(first: list[Row], second: list[Row]) -> None:
-    assert compare_tables(first, second, bootstrap=30) == compare_tables(rows(40, 7), rows(40, 8), bootstrap=30)
+@given(st.permutations(outcomes(40, 7)), st.permutations(outcomes(40, 8)))
+def test_the_order_changes_no_bit(first: list[Outcome], second: list[Outcome]) -> None:
+    assert compare_tables(first, second, bootstrap=30) == compare_tables(outcomes(40, 7), outcomes(40, 8), bootstrap=30)
 
 
 def test_the_other_way_round_is_the_negative() -> None:
-    forth, back = (compare_tables(rows(80, a), rows(80, b), bootstrap=50).overall for a, b in ((1, 2), (2, 1)))
+    forth, back = (compare_tables(outcomes(80, a), outcomes(80, b), bootstrap=50).overall for a, b in ((1, 2), (2, 1)))
     assert back.sds == pytest.approx(-(forth.sds or 0))
     assert (back.sds_low, back.sds_high) == pytest.approx((-(forth.sds_high or 0), -(forth.sds_low or 0)), abs=0.01)
     assert (back.only_first, back.first_sds) == (forth.only_second, forth.second_sds)
@@ -218,7 +237,7 @@ def test_two_folders_and_what_differs(tmp_path: Path) -> None:
     assert (found.first, found.second) == (str(one), str(two))
     assert found.differing == ("conditions.without was absent, is image", "model: /ckpt/one and /ckpt/two")
     assert (found.overall.paired, found.overall.only_first) == (58, 0)
-    expected = compare_tables(read_run(one).table.rows, read_run(two).table.rows, bootstrap=50)
+    expected = compare_tables(read_run(one).table.outcomes, read_run(two).table.outcomes, bootstrap=50)
     assert (found.tasks, found.overall) == (expected.tasks, expected.overall)
     assert json.loads(json.dumps(found.to_dict()))["tasks"]["base"]["paired"] == 29
 
@@ -228,7 +247,7 @@ def test_tasks_of_one_run_against_each_other(tmp_path: Path) -> None:
     found = compare(one, one, pairs=[("base", "full")], bootstrap=50)
     assert list(found.tasks) == ["base -> full"]
     [entry] = found.tasks.values()
-    table = read_run(one).table.rows
+    table = read_run(one).table.outcomes
     first, second = ([member for member in table if member.task == task] for task in ("base", "full"))
     pairs = [(a, b) for a, b in zip(first, second, strict=True) if a.scores is not None]
     assert entry.paired == len(pairs) == 29

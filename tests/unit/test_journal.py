@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_record import a_record, records
 
-from radar_fast.errors import ResultsError
+from radar_fast.errors import BusyError, ResultsError
 from radar_fast.results import journal as module
 from radar_fast.results.journal import Journal, read_records
 from radar_fast.results.record import Record
@@ -53,7 +53,7 @@ def test_what_is_written_is_read_back_exactly(path: Path, written: list[Record])
 def test_a_record_that_makes_no_line_keeps_the_whole_call_from_being_written(path: Path) -> None:
     with (
         Journal.open(path) as journal,
-        pytest.raises(ResultsError, match=r"'q0' of task 'task'.*infinite or no number"),
+        pytest.raises(ResultsError, match=r"'q0' of task 'task'.*infinite or not a number"),
     ):
         journal.append([a_record(1), replace(a_record(), seconds=math.nan)])
     assert path.read_bytes() == b""
@@ -148,7 +148,7 @@ def test_a_line_of_something_else_is_no_torn_line(path: Path, change: dict[str, 
     write(path, a_record())
     data = json.dumps({**json.loads(path.read_text()), **change}).encode() + b"\n"
     path.write_bytes(data)
-    with pytest.raises(ResultsError, match=f"line 1: JSON, but no record of this version.*{message}"):
+    with pytest.raises(ResultsError, match=f"line 1: JSON, but not a record of this version.*{message}"):
         Journal.open(path)
     assert path.read_bytes() == data
 
@@ -158,7 +158,7 @@ def test_a_number_beyond_floats_is_no_record(path: Path) -> None:
     line = json.loads(path.read_text())
     line["logits"][0][0] = 10**400
     path.write_text(json.dumps(line) + "\n")
-    with pytest.raises(ResultsError, match="line 1: JSON, but no record"):
+    with pytest.raises(ResultsError, match="line 1: JSON, but not a record"):
         list(read_records(path))
 
 
@@ -190,7 +190,7 @@ WRITER = """
 
 
 def start(code: str, *arguments: str | int | Path, **options: Any) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(Path(__file__).parent)))}
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, **options)
 
@@ -320,7 +320,7 @@ def test_a_second_process_is_refused_until_the_first_ends(path: Path) -> None:
     with start(HOLDER, path, stdin=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "open\n"
-        with pytest.raises(ResultsError, match=r"another process is writing to .*samples\.jsonl"):
+        with pytest.raises(BusyError, match=r"another process is writing to .*samples\.jsonl.*name another --out"):
             Journal.open(path)
         assert len(list(read_records(path))) == 1  # reading goes on meanwhile
         holder.kill()
@@ -403,7 +403,7 @@ def test_a_path_that_is_no_file_is_one_clear_error(tmp_path: Path, where: str) -
 
 def test_a_pipe_is_refused(path: Path) -> None:
     os.mkfifo(path)
-    with pytest.raises(ResultsError, match="no regular file"):
+    with pytest.raises(ResultsError, match="not a regular file"):
         Journal.open(path)
 
 

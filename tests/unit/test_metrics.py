@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radar_fast.errors import ResultsError, UsageError
-from radar_fast.results.metrics import Entry, collect, engine_totals, is_macro, summarize
+from radar_fast.results.metrics import is_macro, summarize
+from radar_fast.results.outcomes import collect
+from radar_fast.results.summary import Entry
 
 QUICK = 50
 
@@ -27,6 +29,7 @@ class Line:
     ability: str = "reasoning"
     status: str = "scored"
     reason_kind: str | None = None
+    candidates: Sequence[str] = ("x", "y")
     answer: int | None = 0
     logits: Sequence[Sequence[float]] = ((0.0,), (0.0,))
     logprobs: Sequence[Sequence[float]] = ((-1.0,), (-1.0,))
@@ -109,7 +112,6 @@ def test_every_entry_agrees_with_torch() -> None:
 @given(st.permutations(lines(40)))
 def test_the_order_of_the_records_changes_no_bit(permuted: list[Line]) -> None:
     assert summarize(permuted, bootstrap=QUICK) == summarize(lines(40), bootstrap=QUICK)
-    assert engine_totals(permuted) == engine_totals(lines(40))
 
 
 def test_an_entry_does_not_depend_on_the_others() -> None:
@@ -210,7 +212,7 @@ def test_no_records_at_all() -> None:
     summary = summarize([])
     assert summary.to_dict()["tasks"] == summary.to_dict()["abilities"] == {}
     assert (summary.overall.sds, summary.overall.scored, summary.overall.unscored) == (None, 0, 0)
-    totals = engine_totals([])
+    totals = summary.engine
     assert (totals.seconds, totals.scored, totals.samples_per_second) == (0, 0, None)
 
 
@@ -258,7 +260,7 @@ def test_intervals_have_the_width_of_the_normal_approximation() -> None:
 
 def test_more_samples_than_draws_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = summarize(lines(100), bootstrap=QUICK)
-    monkeypatch.setattr("radar_fast.results.metrics.DRAWS_AT_ONCE", 7)
+    monkeypatch.setattr("radar_fast.results.bootstrap.DRAWS_AT_ONCE", 7)
     assert summarize(lines(100), bootstrap=QUICK) == at_once
 
 
@@ -268,7 +270,16 @@ def test_more_samples_than_draws_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_dictionary_is_flat_below_its_names() -> None:
     summary = summarize(lines(50), bootstrap=QUICK)
     document = summary.to_dict()
-    assert list(document) == ["tasks", "directories", "abilities", "overall"]
+    assert list(document) == [
+        "format",
+        "complete",
+        "missing",
+        "tasks",
+        "directories",
+        "abilities",
+        "overall",
+        "engine",
+    ]
     assert document["overall"] == {
         "sds": summary.overall.sds,
         "accuracy": summary.overall.accuracy,
@@ -287,8 +298,12 @@ def test_the_dictionary_is_flat_below_its_names() -> None:
 
 
 def test_engine_totals() -> None:
-    totals = engine_totals([Line("a"), Line("b"), unscored("c", seconds=0.25, tokens_computed=1)])
+    members = [Line("a"), Line("b"), unscored("c", seconds=0.25, tokens_computed=1)]
+    described = {"name": "fake", "device": "none", "head_seconds": 0.5}
+    totals = summarize(members, bootstrap=0, engine=described).engine
+    assert (totals.name, totals.device, totals.dtype, totals.described) == ("fake", "none", None, described)
     assert totals.to_dict() == {
+        **described,
         "tokens_computed": 21,
         "tokens_minimal": 24,
         "seconds": 1.25,
@@ -297,13 +312,11 @@ def test_engine_totals() -> None:
     }
 
 
-def test_one_pass_serves_both() -> None:
+def test_records_are_read_once() -> None:
     def once() -> Iterator[Line]:
         yield from lines(30)
 
-    table = collect(once())
-    assert summarize(table, bootstrap=QUICK) == summarize(lines(30), bootstrap=QUICK)
-    assert engine_totals(table) == engine_totals(lines(30))
+    assert summarize(once(), bootstrap=QUICK) == summarize(collect(lines(30)), bootstrap=QUICK)
 
 
 # What only some benchmarks have

@@ -65,6 +65,7 @@ def test_a_line_has_every_field_under_its_name() -> None:
     assert line.pop("sds") == pytest.approx(math.exp(2.25) / (math.exp(2.25) + math.exp(1.125) + 1))
     assert line.pop("sds_logprob") == pytest.approx(math.exp(1) / (math.exp(1) + math.exp(0.5) + 1))
     assert line == {
+        "format": 1,
         "id": "q3",
         "task": "task",
         "directory": "directory",
@@ -123,7 +124,7 @@ def test_no_number_that_json_lacks_is_written(bad: float, where: str) -> None:
     scores = getattr(good, where)
     changes: dict[str, Any] = {where: bad if where == "seconds" else ((bad, 1.0), *scores[1:])}
     broken = replace(good, **changes)
-    with pytest.raises(ResultsError, match=r"'q0' of task 'task'.*infinite or no number"):
+    with pytest.raises(ResultsError, match=r"'q0' of task 'task'.*infinite or not a number"):
         line_of(broken)
 
 
@@ -162,7 +163,7 @@ def test_metadata_holds_text_and_whole_numbers_only() -> None:
         ({"id": 7}, "'id' has the wrong type"),
         ({"status": "maybe"}, "'status' has the wrong type"),
         ({"tokens_computed": True}, "'tokens_computed' has the wrong type"),
-        ({"answer": 3}, "answer 3 is no index into its 3 candidates"),
+        ({"answer": 3}, "answer 3 is not an index into its 3 candidates"),
         ({"logits": []}, "3 candidates, but scores of 0 and 3"),
     ],
 )

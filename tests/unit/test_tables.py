@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from radar_fast.results.comparison import compare_tables
-from radar_fast.results.metrics import collect, summarize
+from radar_fast.results.metrics import summarize
+from radar_fast.results.outcomes import collect
 from radar_fast.results.record import Record, record_of
 from radar_fast.sample import Candidate, Sample, Scored
 from radar_fast.terminal.tables import MOST_CLASSES, comparison_tables, summary_tables
@@ -80,7 +81,7 @@ def test_most_benchmarks_have_three_tables() -> None:
 
 @pytest.mark.parametrize(("width", "numbers"), [(80, 7), (160, 12)])
 def test_a_comparison_fits_a_terminal(width: int, numbers: int) -> None:
-    first, second = collect(records(1)).rows, collect(records(2)).rows
+    first, second = collect(records(1)).outcomes, collect(records(2)).outcomes
     comparison = compare_tables(first, second, bootstrap=50).to_dict()
     lines = shown(comparison_tables(comparison, width), width)
     _, row = (line for line in lines if line.startswith("task "))  # the heading, and the task of that name
