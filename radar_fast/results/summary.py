@@ -160,6 +160,11 @@ class EngineTotals:
         return self._text("name")
 
     @property
+    def version(self) -> str | None:
+        """Of the library that runs the model."""
+        return self._text("version")
+
+    @property
     def device(self) -> str | None:
         """``cpu`` or ``cuda``."""
         return self._text("device")

@@ -239,7 +239,25 @@ def test_two_folders_and_what_differs(tmp_path: Path) -> None:
     assert (found.overall.paired, found.overall.only_first) == (58, 0)
     expected = compare_tables(read_run(one).table.outcomes, read_run(two).table.outcomes, bootstrap=50)
     assert (found.tasks, found.overall) == (expected.tasks, expected.overall)
-    assert json.loads(json.dumps(found.to_dict()))["tasks"]["base"]["paired"] == 29
+    document = json.loads(json.dumps(found.to_dict()))
+    assert list(document) == ["tasks", "directories", "abilities", "overall", "first", "second", "differing"]
+    base = found.tasks["base"]
+    assert document["tasks"]["base"] == {
+        "first_sds": base.first_sds,
+        "second_sds": base.second_sds,
+        "sds": base.sds,
+        "sds_low": base.sds_low,
+        "sds_high": base.sds_high,
+        "first_accuracy": base.first_accuracy,
+        "second_accuracy": base.second_accuracy,
+        "accuracy": base.accuracy,
+        "accuracy_low": base.accuracy_low,
+        "accuracy_high": base.accuracy_high,
+        "paired": 29,
+        "only_first": 0,
+        "only_second": 0,
+        "aggregation": "micro",
+    }
 
 
 def test_tasks_of_one_run_against_each_other(tmp_path: Path) -> None:

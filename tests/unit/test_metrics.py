@@ -12,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radar_fast.errors import ResultsError, UsageError
+from radar_fast.results import measures
+from radar_fast.results.comparison import compare_tables
+from radar_fast.results.measures import Judged, Measure
 from radar_fast.results.metrics import is_macro, summarize
 from radar_fast.results.outcomes import collect
-from radar_fast.results.summary import Entry
+from radar_fast.results.summary import Entry, Summary
 
 QUICK = 50
 
@@ -317,6 +320,84 @@ def test_records_are_read_once() -> None:
         yield from lines(30)
 
     assert summarize(once(), bootstrap=QUICK) == summarize(collect(lines(30)), bootstrap=QUICK)
+
+
+def test_no_draw_has_changed() -> None:
+    # As radar-fast 0.1 had them: numbers that were published stay.
+    summary = summarize([replace(line, task=f"MMBench_{line.task}") for line in lines(60)])
+    entries = (summary.overall, summary.directories["d0"], summary.tasks["MMBench_t1"])
+    assert [entry.aggregation for entry in entries] == ["micro", "macro", "micro"]
+    sds, accuracy = ([entry.estimate(name) for entry in entries] for name in ("sds", "accuracy"))
+    # Nearly to the last bit: those of an exponential are the C library's.
+    assert [(one.value, one.low, one.high) for one in sds] == [
+        pytest.approx(numbers, rel=1e-12)
+        for numbers in (
+            (0.3852608752828135, 0.28040418290762925, 0.49857465578638815),
+            (0.3417744594687697, 0.21446078772555902, 0.47400170078417575),
+            (0.4835868044521047, 0.2834822567050907, 0.672745573361041),
+        )
+    ]
+    assert [(one.value, one.low, one.high) for one in accuracy] == [
+        (0.43137254901960786, 0.29411764705882354, 0.5686274509803921),
+        (0.3741830065359477, 0.20584150326797387, 0.5408905228758171),
+        (0.5625, 0.3125, 0.8125),
+    ]
+
+
+# A measure more
+
+
+def brier(judged: Judged) -> float:
+    """Squared distance of the probabilities from one for the answer and zero for the others."""
+    return sum((share - (place == judged.answer)) ** 2 for place, share in enumerate(judged.raw.probabilities))
+
+
+@pytest.mark.parametrize("with_interval", [True, False])
+def test_a_new_measure_is_one_row(with_interval: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, plainly = (
+        summarize(lines(60), bootstrap=QUICK),
+        compare_tables(collect(lines(60)).outcomes, (), bootstrap=QUICK),
+    )
+    row = Measure("brier", brier, interval=with_interval, means="Mean squared error of the probabilities.")
+    monkeypatch.setattr(measures, "MEASURES", (*measures.MEASURES, row))
+    summary = summarize(lines(60), bootstrap=QUICK)
+
+    expected = []
+    for line in lines(60):
+        if line.status == "scored":
+            means = torch.tensor([sum(tokens) / len(tokens) for tokens in line.logits])
+            right = torch.eye(len(means))[line.answer or 0]
+            expected.append(((torch.softmax(means, dim=0) - right) ** 2).sum().item())
+    estimate = summary.overall.estimate("brier")
+    assert estimate.value == pytest.approx(sum(expected) / len(expected), abs=1e-6)
+    if with_interval:
+        assert estimate.low is not None
+        assert estimate.high is not None
+        assert estimate.low < estimate.value < estimate.high
+    else:
+        assert estimate.low is estimate.high is None
+
+    # It stands in summary.json and is read back, and what was there before is as it was.
+    document: dict[str, Any] = summary.to_dict()
+    names = {"brier", "brier_low", "brier_high"} if with_interval else {"brier"}
+    assert names == set(document["overall"]) - set(plain.overall.to_dict())
+    assert Summary.from_dict(document) == summary
+    assert {**plain.overall.to_dict(), **document["overall"]} == document["overall"]
+
+    # And in comparisons, if it has an interval.
+    outcomes = collect(lines(60)).outcomes
+    compared = compare_tables(outcomes, outcomes, bootstrap=QUICK).overall
+    assert set(compared.changes) == {"sds", "accuracy"} | ({"brier"} if with_interval else set())
+    if with_interval:
+        assert (compared.change("brier").first, compared.change("brier").value) == (estimate.value, 0)
+        assert {"first_brier", "second_brier", *names} == set(compared.to_dict()) - set(plainly.overall.to_dict())
+
+
+def test_a_measure_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="measure 'bier': unknown; it is one of sds, accuracy, sds_logprob"):
+        summarize(lines(5), bootstrap=0).overall.estimate("bier")
+    with pytest.raises(UsageError, match="measure 'sds_logprob': not compared; it is one of sds, accuracy"):
+        compare_tables((), ()).overall.change("sds_logprob")
 
 
 # What only some benchmarks have
