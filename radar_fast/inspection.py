@@ -1,4 +1,4 @@
-"""What a benchmark holds, and every problem that can be found without a model."""
+"""What a benchmark holds, and every problem in it that can be found without a model."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -17,19 +17,19 @@ class TaskReport:
     """What one task holds."""
 
     task: str
-    """Its name."""
+    """The task's name."""
     ability: str
     """What it is said to measure; ``several`` where its samples differ."""
     samples: int = 0
-    """All of them."""
+    """How many samples it has."""
     images: int = 0
-    """Over all samples."""
+    """How many images they have together."""
     fewest_candidates: int | None = None
-    """Of the samples that have any."""
+    """Fewest candidates of a sample, of those that have any; None where none has."""
     most_candidates: int = 0
-    """Likewise."""
+    """Most candidates of a sample."""
     problems: list[tuple[str, Reason]] = field(default_factory=list)
-    """(sample id, why it cannot be scored)."""
+    """(sample id, why it cannot be scored), for each sample that cannot."""
 
     def add(self, sample: Sample, reason: Reason | None) -> None:
         """Count one more sample."""

@@ -23,9 +23,8 @@ from radar_fast.util.atomic import cannot, sync_folder
 
 __all__ = ["Journal", "read_records"]
 
-SYNC_SECONDS = (
-    5.0  # what a power failure may cost; an fsync per call would cost more than the scoring on a network disk
-)
+SYNC_SECONDS = 5.0
+"""What a power failure may cost; an fsync for each call would cost more than the scoring on a network disk."""
 
 
 class Journal:

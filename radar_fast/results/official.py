@@ -71,6 +71,29 @@ def export_official(records: Iterable[Record], folder: str | Path, name: str) ->
     return written
 
 
+def official_name(manifest: Manifest) -> str:
+    """The published scripts' file name: the model folder's, and what bounds the tokens of an image.
+
+    Raises:
+        ResultsError: the manifest does not say how images are bounded.
+    """
+    model = manifest.model
+    name = Path(model).name if model else "fake"
+    try:
+        protocol = manifest.identity["protocol"]
+        if protocol["name"] == "internvl":
+            return f"{name}_{256 * protocol['tiles']}"
+        if model and protocol["name"] == "plain":
+            return f"{'_'.join(Path(model).parts[-2:])}_729"
+        if protocol["name"] == "qwen2vl":
+            return f"{name}_{protocol['min_pixels']}~{protocol['max_pixels']}"
+    except (KeyError, TypeError):
+        raise ResultsError(
+            "run.json: its identity has no whole 'protocol'; another program has written to it"
+        ) from None
+    return name
+
+
 def _export_file(records: Sequence[Record], folder: Path, name: str, written: list[Path]) -> _FileResult:
     results = [_result_of(record) for record in records if record.status == "scored"]
     successes = sum(success for _, success, _ in results)
@@ -151,17 +174,3 @@ def _require_plain(name: str, what: str) -> None:
     # It comes from the data and becomes part of a path: it must not lead anywhere else.
     if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
         raise ResultsError(f"{what} is {name!r}, which cannot name a folder or file; rename it in the data")
-
-
-def official_name(manifest: Manifest) -> str:
-    """The published scripts' file name, from a manifest: the model folder's, and what bounds the tokens of an image."""
-    model = manifest.model
-    name = Path(model).name if model else "fake"
-    protocol = manifest.identity["protocol"]
-    if protocol["name"] == "internvl":
-        return f"{name}_{256 * protocol['tiles']}"
-    if model and protocol["name"] == "plain":
-        return f"{'_'.join(Path(model).parts[-2:])}_729"
-    if protocol["name"] == "qwen2vl":
-        return f"{name}_{protocol['min_pixels']}~{protocol['max_pixels']}"
-    return name

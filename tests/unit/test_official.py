@@ -12,8 +12,9 @@ import torch
 
 from radar_fast.errors import ResultsError
 from radar_fast.results.journal import Journal, read_records
+from radar_fast.results.manifest import Manifest
 from radar_fast.results.metrics import summarize
-from radar_fast.results.official import export_official
+from radar_fast.results.official import export_official, official_name
 from radar_fast.results.record import Record, record_of
 from radar_fast.sample import Candidate, Reason, ReasonKind, Sample, Scored
 
@@ -289,3 +290,24 @@ def test_a_folder_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "directory").write_text("")
     with pytest.raises(ResultsError, match="cannot make the folder"):
         export_official([a_record()], tmp_path, NAME)
+
+
+@pytest.mark.parametrize("protocol", [None, {}, {"name": "internvl"}, {"name": "qwen2vl", "min_pixels": 1}])
+def test_a_manifest_that_does_not_say_the_name(protocol: object) -> None:
+    manifest = Manifest(identity={"protocol": protocol}, configuration={})
+    with pytest.raises(ResultsError, match=r"run\.json: its identity has no whole 'protocol'"):
+        official_name(manifest)
+
+
+@pytest.mark.parametrize(
+    ("model", "protocol", "name"),
+    [
+        ("/ckpt/Qwen2-VL-7B", {"name": "qwen2vl", "min_pixels": 1, "max_pixels": 2}, "Qwen2-VL-7B_1~2"),
+        ("/ckpt/InternVL", {"name": "internvl", "tiles": 6}, "InternVL_1536"),
+        ("/ckpt/run/step-1", {"name": "plain"}, "run_step-1_729"),
+        ("/ckpt/run/step-1", {"name": "chat"}, "step-1"),
+        (None, {"name": "plain"}, "fake"),
+    ],
+)
+def test_files_are_named_as_published(model: str | None, protocol: dict[str, object], name: str) -> None:
+    assert official_name(Manifest(identity={"protocol": protocol}, configuration={"model": model})) == name
