@@ -246,7 +246,9 @@ class Scored:
     tokens_computed: int = 0
     """Token positions that the language model computed for it, padding counted."""
     tokens_minimal: int = 0
-    """Its prefix once and every answer token once."""
+    """The least positions that any method must compute for this sample alone: its prefix once, and below it every
+    distinct beginning of its answers, without their last tokens. Fewer are computed where samples share a prefix, such
+    as an image, and the engine keeps it from one to the next."""
     seconds: float = 0.0
     """Its share of the time its batch took to compute."""
 

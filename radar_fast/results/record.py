@@ -64,7 +64,7 @@ class Record:
     tokens_computed: int
     """Token positions that the language model computed for it, padding counted."""
     tokens_minimal: int
-    """Its prefix once and every answer token once."""
+    """The least positions that any method must compute for this sample alone."""
     seconds: float
     """Its share of the time its batch took to compute."""
     metadata: Mapping[str, str | int]

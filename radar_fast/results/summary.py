@@ -143,7 +143,8 @@ class EngineTotals:
     tokens_computed: int
     """Token positions that the language model computed, padding counted."""
     tokens_minimal: int
-    """Every prefix once and every answer token once."""
+    """The least positions that any method must compute for each sample alone; fewer are computed where samples share
+    a prefix, such as an image, and the engine keeps it from one to the next."""
     seconds: float
     """The time spent computing, from the records; a run that was resumed has the seconds of all its parts."""
     scored: int
