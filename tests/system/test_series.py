@@ -62,9 +62,9 @@ def test_each_has_the_numbers_it_has_alone(demo: Path, tmp_path: Path) -> None:
     for step, model in zip(STEPS, models, strict=True):
         one = config(demo, tmp_path / "alone" / step)
         alone = score(replace(one, model=model))
-        assert together[step]["tasks"] == alone["tasks"]
+        assert together[step].tasks == alone.tasks
         assert lines(tmp_path / "together" / step) == lines(tmp_path / "alone" / step), "to the bit"
-    assert together["step-100"]["overall"]["sds"] != together["step-1600"]["overall"]["sds"]
+    assert together["step-100"].overall.sds != together["step-1600"].overall.sds
     assert sorted(path.name for path in (tmp_path / "together").iterdir()) == sorted(STEPS), "no cache is left behind"
 
 
@@ -89,9 +89,9 @@ def test_the_second_pays_no_preprocessing(demo: Path, tmp_path: Path, decoded: l
     decoded.clear()
     runs = score_series(config(demo, tmp_path / "out"), [demo / "checkpoints" / step for step in STEPS[:2]])
     assert len(decoded) <= once + checks
-    first, second = (run.summary["engine"] for run in runs)
+    first, second = (run.summary.engine.to_dict() for run in runs)
     assert second["self_check_difference"] is not None, "other weights are checked anew"
-    for entry in (alone["engine"], first, second):
+    for entry in (alone.engine.to_dict(), first, second):
         for stage in ("survey", "fingerprint", "engine", "first_sample", "scoring", "write"):
             assert entry[f"{stage}_seconds"] >= 0
 
@@ -112,7 +112,7 @@ def test_resumed_a_series_scores_what_is_left(demo: Path, tmp_path: Path) -> Non
     whole = score_series(config(demo, tmp_path / "out"), models)
     shutil.rmtree(tmp_path / "out" / STEPS[1])
     again = score_series(config(demo, tmp_path / "out"), models)
-    assert [run.summary["tasks"] for run in again] == [run.summary["tasks"] for run in whole]
+    assert [run.summary.tasks for run in again] == [run.summary.tasks for run in whole]
 
 
 def test_two_folders_of_one_name_are_refused(demo: Path, tmp_path: Path) -> None:
@@ -140,8 +140,8 @@ def test_results_lie_by_benchmark_where_there_are_several(demo: Path, tmp_path: 
     found = [(run.benchmark, run.name, run.out.relative_to(tmp_path / "out")) for run in runs]
     assert found == [(data, step, Path(data, step)) for data in ("mini-m3", "other-m3") for step in STEPS[:2]]
     whole, part = runs[0].summary, runs[2].summary
-    assert part["tasks"].items() <= whole["tasks"].items()
-    assert 0 < len(part["tasks"]) < len(whole["tasks"])
+    assert all(whole.tasks[task] == entry for task, entry in part.tasks.items())
+    assert 0 < len(part.tasks) < len(whole.tasks)
 
 
 def test_jobs_load_each_checkpoint_once() -> None:

@@ -50,8 +50,8 @@ def test_a_third_engine_is_a_class_and_a_row(tmp_path: Path, monkeypatch: pytest
     data = write_jsonl(tmp_path / "data", 8)
     closed = LengthEngine.closed
     summary = score(RunConfig(data=data, out=tmp_path / "out", engine="length"))
-    assert 0 < summary["overall"]["accuracy"] < 1, "dark blue is the longest of two"
-    assert (summary["engine"]["name"], summary["engine"]["version"]) == ("length", "3.1")
+    assert 0 < (summary.overall.accuracy or 0) < 1, "dark blue is the longest of two"
+    assert (summary.engine.name, summary.engine.version) == ("length", "3.1")
     assert LengthEngine.closed == closed + 1, "an engine is a context manager"
     with pytest.raises(UsageError, match="--engine-arg: only --engine vllm takes it, and this is --engine length"):
         choose_engine("length", EngineOptions(arguments={"seed": "1"}))
