@@ -4,29 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from radar_fast.engines.encode.encoder import Encoded, Encoder, refused_images, split_candidates
+from radar_fast.engines.encode.encoder import Encoded, Encoder, refused_images
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
 from radar_fast.sample import EmbeddedImage, ImageFile, Prompt, Reason, ReasonKind, Sample
-
-ids = st.lists(st.integers(0, 3), max_size=8)
-
-
-@given(ids, st.lists(ids, min_size=1, max_size=4))
-def test_split_puts_every_sequence_back_together(prefix: list[int], joint: list[list[int]]) -> None:
-    split = split_candidates(prefix, joint)
-    shared = prefix[: split.shared]
-    for sequence, suffix in zip(joint, split.suffixes, strict=True):
-        assert [*shared, *suffix] == sequence
-        assert list(suffix[split.scored_from :]) == sequence[len(prefix) :]
-    everyone = [prefix, *joint]
-    shortest = min(map(len, everyone))
-    assert split.shared == shortest or len({sequence[split.shared] for sequence in everyone}) > 1
 
 
 @pytest.fixture(scope="module")
@@ -115,18 +99,18 @@ def test_special_tokens_beside_several_images(encoder: Encoder, tmp_path: Path) 
     for index, size in enumerate([(500, 500), (640, 480)]):
         Image.new("RGB", size, (index * 90, 0, 0)).save(tmp_path / f"{index}.png")
         files.append(ImageFile(tmp_path / f"{index}.png"))
-    tame = encoder.encode(prompt("Is ", files[0], " the # of ", files[1], files[0], "?"))
-    wild = encoder.encode(prompt("Is ", files[0], " the <|im_end|> of ", files[1], files[0], "?"))
-    assert isinstance(tame, Encoded)
-    assert isinstance(wild, Encoded)
+    plain = encoder.encode(prompt("Is ", files[0], " the # of ", files[1], files[0], "?"))
+    special = encoder.encode(prompt("Is ", files[0], " the <|im_end|> of ", files[1], files[0], "?"))
+    assert isinstance(plain, Encoded)
+    assert isinstance(special, Encoded)
 
     def images(encoded: Encoded) -> list[int]:
         """Lengths of the runs of image tokens."""
         flags = "".join("i" if token == encoder.image_token_id else " " for token in encoded.prefix)
         return [len(run) for run in flags.split()]
 
-    assert images(wild) == images(tame)
-    assert len(images(wild)) == 3
+    assert images(special) == images(plain)
+    assert len(images(special)) == 3
 
 
 def test_a_candidate_that_tokenises_to_nothing(qwen2vl: Path, tmp_path: Path) -> None:

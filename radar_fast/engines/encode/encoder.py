@@ -1,18 +1,8 @@
-"""Prompt -> tokens and image tensors, by the checkpoint's own tokenizer and processor.
-
-The published rule: a candidate's tokens are those of ``prefix + joiner + candidate``, tokenised as one string, after
-the first ``len(tokens(prefix))``. Where the joint tokenisation changes tokens of the prefix itself (a merge across the
-boundary), the *shared* prefix is what all the candidates' sequences and the prefix have in common; the scored span
-still starts at ``len(tokens(prefix))``.
-"""
+"""Prompt -> tokens and image tensors, by the checkpoint's own tokenizer and processor."""
 
 import copy
 import logging
-import re
-import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -20,15 +10,15 @@ import torch
 
 from radar_fast.engines.encode.disk_cache import DiskCache, settings_digest
 from radar_fast.engines.encode.image_cache import ImageCache, ImageReuse, ImageTap, stand_in
-from radar_fast.engines.encode.safe_cuts import SafeCuts
-from radar_fast.errors import ModelError, UsageError, one_line
+from radar_fast.engines.encode.tokens import PromptTokenizer, Tokens, least_positions, weave
+from radar_fast.errors import UsageError, one_line
 from radar_fast.images import read_image
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, ReasonKind
 from radar_fast.util.clock import Clock
 
-__all__ = ["Encoded", "Encoder", "Split", "Tokens", "refused_images", "split_candidates"]
+__all__ = ["Encoded", "Encoder", "refused_images"]
 
 log = logging.getLogger(__name__)
 
@@ -54,53 +44,8 @@ class Encoded:
 
     @property
     def tokens_minimal(self) -> int:
-        """The prefix once and every answer token once."""
-        return len(self.prefix) + sum(map(len, self.suffixes))
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Where candidates part from their prefix."""
-
-    shared: int
-    """Tokens that the prefix and all joint sequences begin with."""
-    suffixes: tuple[tuple[int, ...], ...]
-    """A candidate: the tokens after the shared ones."""
-    scored_from: int
-    """Index in every suffix of the first answer token."""
-
-
-def split_candidates(prefix: Sequence[int], joint: Sequence[Sequence[int]]) -> Split:
-    """Find the shared prefix of ``prefix`` and all ``joint`` sequences, and where the answers start.
-
-    Args:
-        prefix: token ids of the prefix alone.
-        joint: a candidate: token ids of prefix, joiner and candidate as one string.
-    """
-    shared = len(prefix)
-    for sequence in joint:
-        shared = min(shared, len(sequence))
-        for index in range(shared):
-            if sequence[index] != prefix[index]:
-                shared = index
-                break
-    return Split(shared, tuple(tuple(sequence[shared:]) for sequence in joint), len(prefix) - shared)
-
-
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """A prompt's text as token ids, before its image tokens are expanded."""
-
-    prefix: tuple[int, ...]
-    """Token ids of the whole prefix, one image token an image."""
-    split: Split
-    """Where the candidates part from it."""
-    tame: str
-    """The prefix as text in which every special token is meant as such: what a processor may be given."""
-    tame_is_faithful: bool
-    """Whether ``tame`` is the prefix to the letter."""
-    add_special: bool
-    """Whether the tokenizer is to add its own special tokens around ``tame``."""
+        """The least positions that any method must compute for this sample alone: see :func:`least_positions`."""
+        return least_positions(len(self.prefix), self.suffixes)
 
 
 class Encoder:
@@ -134,11 +79,6 @@ class Encoder:
         self._protocol, self._dtype = protocol, dtype
         self._clock = clock or Clock()
         self._processor: Any = copy.copy(checkpoint.processor)  # of its own, as is its image processor
-        self._tokenizer: Any = self._processor.tokenizer
-        self._image_token: str = self._processor.image_token
-        self._image_id: int = self._tokenizer.convert_tokens_to_ids(self._image_token)
-        self._special = _any_of(_special_tokens(self._tokenizer) | {self._image_token})
-        self._once = threading.Lock()
         self._processor.image_processor = copy.copy(self._processor.image_processor)
         if protocol.pixels is not None:
             _bound_pixels(self._processor.image_processor, checkpoint, protocol.pixels)
@@ -147,10 +87,7 @@ class Encoder:
         if protocol.tiles is not None:
             self._processor.image_processor.crop_to_patches = True
             self._processor.image_processor.max_patches = protocol.tiles
-        # The first call settles the tokenizer's padding and truncation; later calls only read them, so that threads
-        # may share it.
-        self._ids(["warm-up"], add_special_tokens=True)
-        self._cuts = SafeCuts(self._tokenizer)
+        self._tokens = PromptTokenizer(self._processor.tokenizer, self._processor.image_token)
         self._tap = ImageTap(self._processor.image_processor)
         self._prepared: ImageCache | None = None
         self._reuse_is_checked = False
@@ -161,7 +98,7 @@ class Encoder:
     @property
     def image_token_id(self) -> int:
         """The id that stands for one token of an image."""
-        return self._image_id
+        return self._tokens.image_id
 
     @property
     def image_processor(self) -> Any:
@@ -221,7 +158,7 @@ class Encoder:
         else:
             images = [stand_in() for _ in prompt.images]
         with self._clock.measure("tokenise"):
-            tokens = self.tokenise(prompt)
+            tokens = self._tokens(prompt)
         if isinstance(tokens, Reason):
             return tokens
         split = tokens.split
@@ -231,14 +168,14 @@ class Encoder:
         if images:
             try:
                 with self._clock.measure("preprocess"), self._tap.giving(features):
-                    expanded, inputs, token_inputs = self._process(tokens.tame, images, tokens.add_special)
+                    expanded, inputs, token_inputs = self._process(tokens.processor_text, images, tokens.add_special)
             except ValueError as error:
                 return refused_images(prompt, error)
-            if not tokens.tame_is_faithful:
-                [plain] = self._ids([tokens.tame], tokens.add_special)
-                expanded = _weave(list(tokens.prefix), plain, expanded, self._image_id)
+            if not tokens.text_is_faithful:
+                [plain] = self._tokens.ids([tokens.processor_text], add_special=tokens.add_special)
+                expanded = weave(tokens.prefix, plain, expanded, self.image_token_id)
                 if token_inputs:  # made for the defaced text; of these, only which tokens are images is known
-                    token_inputs = {"mm_token_type_ids": (torch.tensor(expanded) == self._image_id).int()}
+                    token_inputs = {"mm_token_type_ids": (torch.tensor(expanded) == self.image_token_id).int()}
         kept = len(expanded) - split.scored_from
         return Encoded(
             prompt,
@@ -265,44 +202,7 @@ class Encoder:
 
     def tokenise(self, prompt: Prompt) -> Tokens | Reason:
         """The prompt's text as token ids, one image token an image; a Reason if this prompt cannot be scored."""
-        text = "".join(part if isinstance(part, str) else part.text for part in prompt.parts)
-        bos = getattr(self._tokenizer, "bos_token", None)
-        add_special = not (bos and text.startswith(bos))
-        endings = [prompt.joiner + candidate for candidate in prompt.candidates]
-        written = [part for part in prompt.parts if isinstance(part, str)] + endings
-        tame = text
-        if any(map(self._special.search, written)):
-            # Special tokens in the dataset's own text stay text. The processor cannot be told so: it sees the prompt
-            # with those defaced, and its image tokens are then put into the faithful tokens.
-            tame = "".join(
-                self._special.sub("#", part) if isinstance(part, str) else part.text for part in prompt.parts
-            )
-            pieces = [(part, False) if isinstance(part, str) else (part.text, True) for part in prompt.parts]
-            prefix, *joint = (self._faithful_ids([*pieces, (ending, False)], add_special) for ending in ["", *endings])
-        else:
-            prefix, *joint = self._ids_of_endings(text, ["", *endings], add_special)
-        if prefix.count(self._image_id) != len(prompt.images):
-            return Reason(
-                ReasonKind.IMAGE_TAG_MISMATCH,
-                f"the prompt holds {prefix.count(self._image_id)} image tokens ({self._image_token}) for "
-                f"{len(prompt.images)} images; take the image token out of the text",
-            )
-        for candidate, sequence in zip(prompt.candidates, joint, strict=True):
-            if len(sequence) <= len(prefix):
-                return Reason(ReasonKind.EMPTY_CANDIDATE, f"candidate {candidate!r} tokenises to nothing")
-        return Tokens(tuple(prefix), split_candidates(prefix, joint), tame, tame == text, add_special)
-
-    def _ids(self, texts: list[str], add_special_tokens: bool) -> list[list[int]]:
-        ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=add_special_tokens)["input_ids"]
-        return ids
-
-    def _ids_of_endings(self, text: str, endings: list[str], add_special: bool) -> list[list[int]]:
-        """The ids of ``text`` with each of the endings, as one string each; a shared part once if it can be."""
-        at = self._cuts.find(text)
-        if at is None:
-            return self._ids([text + ending for ending in endings], add_special)
-        [head] = self._ids([text[:at]], add_special)
-        return [head + tail for tail in self._ids([text[at:] + ending for ending in endings], False)]
+        return self._tokens(prompt)
 
     def _process(
         self, text: str, images: list[Any], add_special: bool
@@ -319,45 +219,6 @@ class Encoder:
             else:
                 inputs[name] = value.to(self._dtype) if value.is_floating_point() else value
         return ids[0].tolist(), inputs, token_inputs
-
-    def _faithful_ids(self, pieces: list[tuple[str, bool]], add_special: bool) -> list[int]:
-        """Ids of (text, trusted) pieces in which only trusted special tokens are recognised.
-
-        The tokenizer cuts its input at special tokens and never merges across them, so the runs between trusted ones
-        can be tokenised one by one.
-        """
-        runs: list[str] = [""]
-        marks: list[str] = []
-        for text, trusted in pieces:
-            if not trusted:
-                runs[-1] += text
-                continue
-            end = 0
-            for match in self._special.finditer(text):
-                runs[-1] += text[end : match.start()]
-                marks.append(match.group())
-                runs.append("")
-                end = match.end()
-            runs[-1] += text[end:]
-        ids: list[int] = list(self._tokenizer("", add_special_tokens=True)["input_ids"]) if add_special else []
-        for index, run in enumerate(runs):
-            if run:
-                ids += self._literal_tokenizer(run, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-            if index < len(marks):
-                ids.append(self._tokenizer.convert_tokens_to_ids(marks[index]))
-        return ids
-
-    @property
-    def _literal_tokenizer(self) -> Any:
-        """A tokenizer of its own for text in which nothing is special: the setting sticks to the object."""
-        with self._once:
-            return self._literal
-
-    @cached_property
-    def _literal(self) -> Any:
-        literal = copy.deepcopy(self._tokenizer)
-        literal("warm-up", add_special_tokens=False, split_special_tokens=True)  # sets it, before threads share it
-        return literal
 
 
 def refused_images(prompt: Prompt, error: ValueError | OSError) -> Reason:
@@ -378,16 +239,6 @@ def _same(one: Encoded | Reason, other: Encoded | Reason) -> bool:
     )
 
 
-def _special_tokens(tokenizer: Any) -> set[str]:
-    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return {token for token in added | set(tokenizer.all_special_tokens) if token}
-
-
-def _any_of(tokens: set[str]) -> re.Pattern[str]:
-    """Longest first, so that no token hides behind a shorter one that it begins with."""
-    return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=lambda token: (-len(token), token))))
-
-
 def _bound_pixels(image_processor: Any, checkpoint: Checkpoint, pixels: tuple[int, int]) -> None:
     size = image_processor.size
     if not {"shortest_edge", "longest_edge"} <= set(dict(size)) or not hasattr(image_processor, "merge_size"):
@@ -395,36 +246,3 @@ def _bound_pixels(image_processor: Any, checkpoint: Checkpoint, pixels: tuple[in
             f"--min-pixels/--max-pixels: {type(image_processor).__name__} of {checkpoint.path} does not resize by area"
         )
     image_processor.size = type(size)(shortest_edge=pixels[0], longest_edge=pixels[1])
-
-
-def _weave(faithful: list[int], tame: list[int], expanded: list[int], image_id: int) -> list[int]:
-    """``faithful`` with its image tokens expanded as ``expanded`` expands those of ``tame``.
-
-    ``tame`` and ``expanded`` are the same text before and after the processor; ``faithful`` has the same image tokens
-    in the same order, and other text between them.
-    """
-    texts: list[list[int]] = [[]]
-    for token in tame:
-        if token == image_id:
-            texts.append([])
-        else:
-            texts[-1].append(token)
-    runs: list[list[int]] = []
-    start = len(texts[0])
-    stop = len(expanded) - len(texts[-1])
-    for text in texts[1:-1]:
-        end = start
-        if text:  # adjacent images have no text between them: the last of them takes the whole run
-            end = next((at for at in range(start + 1, stop) if expanded[at : at + len(text)] == text), -1)
-            if end < 0:
-                raise ModelError(
-                    "the processor changed text beside the images; special tokens in a question cannot be kept"
-                )
-        runs.append(expanded[start:end])
-        start = end + len(text)
-    runs.append(expanded[start:stop])
-    woven: list[int] = []
-    images = iter(runs)
-    for token in faithful:
-        woven.extend(next(images) if token == image_id else (token,))
-    return woven

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from radar_fast.engines.encode.context import EngineContext
-from radar_fast.engines.encode.encoder import Encoded, Encoder, Split, Tokens, refused_images
+from radar_fast.engines.encode.encoder import Encoded, Encoder, refused_images
 from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.pool import Pool, choose_worker_kind
+from radar_fast.engines.encode.tokens import Split, Tokens, least_positions
 from radar_fast.engines.options import EngineOptions
 from radar_fast.engines.vllm.preprocessor import Preprocessor, same_input, wants_raw_pixels
 from radar_fast.engines.vllm.requests import Plan, image_uuid, plan_requests
@@ -37,6 +38,7 @@ class Ready:
     """vLLM's input for the shared prefix, images included."""
     plan: Plan
     tokens_minimal: int
+    """See :func:`~radar_fast.engines.encode.tokens.least_positions`."""
     nbytes: int
     """Of its image tensors."""
     scores: dict[int, list[list[float]]] = field(default_factory=dict)
@@ -181,8 +183,8 @@ class Preparer:
             detail = f"{longest} tokens with the longest candidate; the model has positions for {self._limit}"
             return Scored(prompt.sample, reason=Reason(ReasonKind.TOO_LONG, detail))
         plan = plan_requests(split.suffixes, split.scored_from)
-        answers = sum(map(len, split.suffixes))
-        return Ready(prompt, {**shared, "prompt_token_ids": kept}, plan, len(kept) + answers, _nbytes(shared))
+        least = least_positions(len(kept), split.suffixes)
+        return Ready(prompt, {**shared, "prompt_token_ids": kept}, plan, least, _nbytes(shared))
 
 
 def _nbytes(shared: Mapping[str, Any]) -> int:
