@@ -9,7 +9,7 @@ pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
 from vllm.pooling_params import PoolingParams
 from vllm.v1.pool.metadata import PoolingMetadata, PoolingStates
 
-from radar_fast.engines.vllm.plugin import ANSWER_TOKENS, TARGETS, CandidatePooler
+from radar_fast.engines.vllm.pooler import ANSWER_TOKENS, TARGETS, CandidatePooler
 
 WIDTH, VOCABULARY = 8, 23
 

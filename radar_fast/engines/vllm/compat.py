@@ -1,4 +1,4 @@
-"""What differs between vLLM's versions, and everything of vLLM that is no documented interface, in one place.
+"""What differs between vLLM's versions, and which of them are known to work.
 
 vLLM 0.26 to 0.32. The engine uses ``EngineArgs``, ``LLMEngine`` (``add_request``, ``step``, ``collective_rpc``, the
 cache resets), ``PoolingParams`` and the registry, which have kept their shape; what has moved is here.
@@ -6,24 +6,12 @@ cache resets), ``PoolingParams`` and the registry, which have kept their shape; 
 
 import importlib.metadata
 import importlib.util
-import multiprocessing.connection
-import os
 import re
-import threading
-from collections.abc import Mapping
 from typing import Any
 
 from radar_fast.errors import UsageError
 
-__all__ = [
-    "EXTRA",
-    "EachItsOwn",
-    "check_version",
-    "end_waiting_when_dead",
-    "installed_version",
-    "set_environment",
-    "without_sent_images",
-]
+__all__ = ["EXTRA", "check_version", "installed_version", "wants_raw_pixels"]
 
 OLDEST, TOO_NEW = (0, 26), (0, 33)
 """First version that is known to work, and the first that is not."""
@@ -62,68 +50,7 @@ def check_version() -> None:
         )
 
 
-def set_environment() -> None:
-    """Defaults for vLLM's environment variables, before its first import; what the user has set stays."""
-    for name, value in (
-        # The V2 runner, the default on a GPU in newer versions, has no pooling task for plugins (and in 0.26 only
-        # "embed"); the V1 runner has had the same one in all versions.
-        ("VLLM_USE_V2_MODEL_RUNNER", "0"),
-        ("VLLM_LOGGING_LEVEL", "ERROR"),
-        ("VLLM_LOGGING_STREAM", "ext://sys.stderr"),
-        ("VLLM_NO_USAGE_STATS", "1"),
-        # On a CPU: vLLM's oneDNN keeps 1024 compiled primitives, one a layer shape and number of tokens in a step, of
-        # which hardly any comes again: 0.3 GB, and as much in holes between them.
-        ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"),
-    ):
-        os.environ.setdefault(name, value)
-
-
-class EachItsOwn(list[Any]):
-    """Pooling parameters of several requests, where vLLM's online route expects those that all of them share.
-
-    The route asks them for their task and to verify themselves, and takes one a request from a list.
-    """
-
-    task = "plugin"
-
-    def verify(self, model_config: Any) -> None:
-        """Let each verify itself."""
-        for params in self:
-            params.verify(model_config)
-
-
-def end_waiting_when_dead(engine: Any) -> None:
-    """See that ``engine.step()`` raises when vLLM's engine process dies.
-
-    vLLM notices a process that was killed, but whoever waits for its output at that moment waits for ever (0.32).
-    """
-    core = engine.engine_core
-    manager = getattr(getattr(core, "resources", None), "engine_manager", None)
-    processes = list(getattr(manager, "processes", ()))
-    outputs = getattr(core, "outputs_queue", None)
-    if not processes or outputs is None:
-        return  # the engine runs in this process
-
-    def watch() -> None:
-        multiprocessing.connection.wait([process.sentinel for process in processes])
-        outputs.put_nowait(RuntimeError("its engine process has died"))
-
-    threading.Thread(target=watch, name="vllm-watch", daemon=True).start()
-
-
-def without_sent_images(engine: Any, engine_input: Mapping[str, Any]) -> dict[str, Any]:
-    """The input with the tensors taken out of those images that vLLM's engine process keeps from earlier requests.
-
-    To be called in the order of submission: it mirrors that process's cache. Without a cache all tensors stay in.
-    """
-    cache = engine.renderer.mm_processor_cache
-    if cache is None:
-        return dict(engine_input)
-    kwargs = {
-        modality: [
-            cache.get_and_update_item((item, []), key)[0]
-            for item, key in zip(items, engine_input["mm_hashes"][modality], strict=True)
-        ]
-        for modality, items in engine_input["mm_kwargs"].items()
-    }
-    return {**engine_input, "mm_kwargs": kwargs}
+def wants_raw_pixels(engine: Any) -> bool:
+    """Whether this vLLM takes pixels as bytes and normalises them on the device (0.32, where the model can)."""
+    multimodal = engine.vllm_config.model_config.multimodal_config
+    return bool(getattr(multimodal, "mm_device_do_normalize", False))

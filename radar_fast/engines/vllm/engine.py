@@ -17,14 +17,10 @@ from radar_fast.engines.base import WINDOW, Engine, EngineReport
 from radar_fast.engines.device import device_name, dtype_name
 from radar_fast.engines.encode.context import EngineContext
 from radar_fast.engines.options import EngineOptions
-from radar_fast.engines.vllm.compat import (
-    check_version,
-    end_waiting_when_dead,
-    installed_version,
-    set_environment,
-    without_sent_images,
-)
+from radar_fast.engines.vllm.compat import check_version, installed_version
 from radar_fast.engines.vllm.prepare import Preparer, Ready
+from radar_fast.engines.vllm.preprocessor import without_sent_images
+from radar_fast.engines.vllm.process import end_waiting_when_dead, set_environment
 from radar_fast.errors import EngineError, ModelError, RadarError, UsageError, one_line
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
@@ -59,7 +55,7 @@ class _Counts:
 
 
 class VllmEngine(Engine):
-    """Scores prompts with vLLM and the candidate pooler of :mod:`radar_fast.engines.vllm.plugin`.
+    """Scores prompts with vLLM and the candidate pooler of :mod:`radar_fast.engines.vllm.pooler`.
 
     Raises:
         UsageError: no vLLM, one of another version, an unknown engine argument, or a device that it is not built for.
@@ -264,7 +260,7 @@ class VllmEngine(Engine):
     def _submit(self, ready: Ready, request: int, *, read_cache: bool = True) -> None:
         from vllm import PoolingParams
 
-        from radar_fast.engines.vllm.plugin import TARGETS
+        from radar_fast.engines.vllm.pooler import TARGETS
 
         asked = ready.plan.requests[request]
         engine_input = dict(ready.shared)

@@ -11,6 +11,7 @@ from typing import Any
 import transformers
 from vllm.model_executor.models.registry import ModelRegistry
 
+from radar_fast.engines.vllm.derive import PREFIX, derive
 from radar_fast.models import internvl
 
 __all__ = ["InternVLChatConfig", "processor_arguments", "register"]
@@ -57,10 +58,10 @@ _DEFAULTS = {
 """The published class's, for what a config.json leaves out."""
 
 
-def register(prefix: str) -> None:
-    """Make the configuration known to transformers, and the model class to vLLM as ``prefix`` + its name."""
+def register() -> None:
+    """Make the configuration known to transformers, and the model class to vLLM as ``Radar`` and its name."""
     transformers.AutoConfig.register(internvl.MODEL_TYPE, InternVLChatConfig, exist_ok=True)
-    name = prefix + internvl.ARCHITECTURE
+    name = PREFIX + internvl.ARCHITECTURE
     ModelRegistry.register_model(name, f"{__name__}:{name}")
 
 
@@ -82,8 +83,6 @@ def __getattr__(name: str) -> Any:
         InternVLProcessingInfo,
     )
     from vllm.multimodal import MULTIMODAL_REGISTRY
-
-    from radar_fast.engines.vllm.plugin import derive
 
     class Info(InternVLProcessingInfo):  # type: ignore[misc] # vLLM is untyped here
         ctx_video_token = None  # no videos: their processor does not take the tiling arguments of images

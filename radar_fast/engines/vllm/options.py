@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from radar_fast.engines.vllm.derive import PREFIX
 from radar_fast.engines.vllm.internvl import processor_arguments
-from radar_fast.engines.vllm.plugin import PREFIX, WorkerExtension
+from radar_fast.engines.vllm.plugin import WorkerExtension, register
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
 
@@ -91,8 +92,6 @@ def engine_arguments(
     """
     from vllm.model_executor.models.registry import ModelRegistry
 
-    from radar_fast.engines.vllm.plugin import register
-
     register()
     architecture = checkpoint.architecture
     if PREFIX + architecture not in ModelRegistry.models:
@@ -106,7 +105,7 @@ def engine_arguments(
         "trust_remote_code": checkpoint.trust_remote_code,
         "runner": "pooling",
         "hf_overrides": {"architectures": [PREFIX + architecture]},
-        "worker_extension_cls": f"{WorkerExtension.__module__}:{WorkerExtension.__name__}".replace(":", "."),
+        "worker_extension_cls": f"{WorkerExtension.__module__}.{WorkerExtension.__name__}",
         "enable_prefix_caching": True,
         "enforce_eager": True,
         "disable_log_stats": True,

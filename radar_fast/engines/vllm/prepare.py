@@ -15,7 +15,8 @@ from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.pool import Pool, choose_worker_kind
 from radar_fast.engines.encode.tokens import Split, Tokens, least_positions
 from radar_fast.engines.options import EngineOptions
-from radar_fast.engines.vllm.preprocessor import Preprocessor, same_input, wants_raw_pixels
+from radar_fast.engines.vllm.compat import wants_raw_pixels
+from radar_fast.engines.vllm.preprocessor import Preprocessor, same_input
 from radar_fast.engines.vllm.requests import Plan, image_uuid, plan_requests
 from radar_fast.errors import one_line
 from radar_fast.images import content_digest

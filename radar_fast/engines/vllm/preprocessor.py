@@ -9,7 +9,7 @@ import torch
 
 from radar_fast.engines.encode.image_cache import ImageTap, stand_in
 
-__all__ = ["Preprocessor", "same_input", "serve_pixels_of", "wants_raw_pixels"]
+__all__ = ["Preprocessor", "same_input", "serve_pixels_of", "without_sent_images"]
 
 
 class Preprocessor:
@@ -102,10 +102,22 @@ def serve_pixels_of(renderer: Any, image_processor: Any) -> None:
             _use_image_processor(processor.info, image_processor)
 
 
-def wants_raw_pixels(engine: Any) -> bool:
-    """Whether this vLLM takes pixels as bytes and normalises them on the device (0.32, where the model can)."""
-    multimodal = engine.vllm_config.model_config.multimodal_config
-    return bool(getattr(multimodal, "mm_device_do_normalize", False))
+def without_sent_images(engine: Any, engine_input: Mapping[str, Any]) -> dict[str, Any]:
+    """The input with the tensors taken out of those images that vLLM's engine process keeps from earlier requests.
+
+    To be called in the order of submission: it mirrors that process's cache. Without a cache all tensors stay in.
+    """
+    cache = engine.renderer.mm_processor_cache
+    if cache is None:
+        return dict(engine_input)
+    kwargs = {
+        modality: [
+            cache.get_and_update_item((item, []), key)[0]
+            for item, key in zip(items, engine_input["mm_hashes"][modality], strict=True)
+        ]
+        for modality, items in engine_input["mm_kwargs"].items()
+    }
+    return {**engine_input, "mm_kwargs": kwargs}
 
 
 def same_input(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

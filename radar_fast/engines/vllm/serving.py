@@ -21,8 +21,7 @@ from vllm import PoolingParams
 from vllm.plugins.io_processors.interface import IOProcessor
 
 from radar_fast.engines.encode.encoder import Encoder
-from radar_fast.engines.vllm.compat import EachItsOwn
-from radar_fast.engines.vllm.plugin import TARGETS
+from radar_fast.engines.vllm.pooler import TARGETS
 from radar_fast.engines.vllm.preprocessor import serve_pixels_of
 from radar_fast.engines.vllm.requests import Plan, image_uuid, plan_requests
 from radar_fast.models.checkpoint import Checkpoint
@@ -117,6 +116,20 @@ def _image(url: object, where: str) -> AnyImage:
         raise ValueError(f"{where}: the base64 cannot be read: {error}") from None
 
 
+class _EachItsOwn(list[Any]):
+    """Pooling parameters of several requests, where vLLM's online route expects those that all of them share.
+
+    The route asks them for their task and to verify themselves, and takes one a request from a list.
+    """
+
+    task = "plugin"
+
+    def verify(self, model_config: Any) -> None:
+        """Let each verify itself."""
+        for params in self:
+            params.verify(model_config)
+
+
 class CandidateProcessor(IOProcessor):  # type: ignore[misc] # vLLM is untyped here
     """Between an HTTP request and the candidate pooler.
 
@@ -181,7 +194,7 @@ class CandidateProcessor(IOProcessor):  # type: ignore[misc] # vLLM is untyped h
     def merge_pooling_params(self, params: Any | None = None) -> Any:
         """What the requests just made ask of the pooler: all of them online, one after the other offline."""
         waiting: deque[Any] = self._mine.params
-        return EachItsOwn(waiting) if params is None else waiting.popleft()
+        return _EachItsOwn(waiting) if params is None else waiting.popleft()
 
     def post_process(self, model_output: Sequence[Any], request_id: str | None = None, **kwargs: Any) -> dict[str, Any]:  # noqa: ARG002
         """The pooler's scores -> what the client gets, as :func:`answer_of` says."""
