@@ -1,4 +1,4 @@
-"""A checkpoint folder on disk: what it says of itself, a fingerprint of its files, and its processor.
+"""A checkpoint folder on disk: what it says of itself, a fingerprint of its files, and who may take its place.
 
 Nothing here loads weights. transformers is imported only when the processor is asked for.
 """
@@ -6,6 +6,7 @@ Nothing here loads weights. transformers is imported only when the processor is 
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,8 @@ import orjson
 
 from radar_fast.errors import ModelError, one_line
 from radar_fast.models import internvl
+from radar_fast.models.explained import explained
+from radar_fast.models.processor import load_processor
 
 __all__ = ["COMPOSED", "Checkpoint"]
 
@@ -130,7 +133,7 @@ class Checkpoint:
     def differing_files(self, other: "Checkpoint") -> list[str]:
         """Names of the files, weights apart, in which two checkpoints differ: what prompts are made by, and the model.
 
-        Where there are none, ``other`` can take this one's place in a live engine. What config.json says of itself
+        Where there are none, ``other`` can take this one's place in a session. What config.json says of itself
         (its own path, the version that wrote it) may differ.
 
         Raises:
@@ -143,7 +146,7 @@ class Checkpoint:
         return [*found, "config.json"] if mine != theirs else found
 
     def successor(self, path: Path) -> "Checkpoint":
-        """The checkpoint at ``path``, if it can take this one's place in a live engine.
+        """The checkpoint at ``path``, if it can take this one's place in a session.
 
         Raises:
             ModelError: there is none, or it differs in more than its weights.
@@ -165,69 +168,12 @@ class Checkpoint:
         Raises:
             ModelError: the folder has none that transformers knows, or it needs code that may not be run.
         """
-        kwargs = {"local_files_only": True, "trust_remote_code": self.trust_remote_code}
         with self.explained("processor"):
-            import transformers
-            from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+            return load_processor(self.path, self.config, trust_remote_code=self.trust_remote_code)
 
-            if self.model_type == internvl.MODEL_TYPE:
-                return self._internvl_processor()
-            config = transformers.AutoConfig.from_pretrained(self.path, **kwargs)
-            if type(config) not in PROCESSOR_MAPPING:
-                raise ModelError(
-                    f"{self.path / 'config.json'}: model_type {self.model_type!r} ({self.architecture}) has no "
-                    "processor for images and text in transformers; pick an image-text-to-text checkpoint"
-                )
-            return _without_video(PROCESSOR_MAPPING[type(config)]).from_pretrained(self.path, backend="pil", **kwargs)
-
-    def _internvl_processor(self) -> Any:
-        """transformers' InternVL processor around the tokenizer of a published folder, which has no processor."""
-        import transformers
-        from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
-
-        config = internvl.make_config(self.config, self.path)
-        # With the configuration in hand, the tokenizer's loader does not ask for the folder's own code.
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            self.path, config=config, local_files_only=True, trust_remote_code=False
-        )
-        internvl.make_tokens_known(tokenizer, self.path)
-        images = GotOcr2ImageProcessorPil(**internvl.image_settings(self.config))
-        return _without_video(transformers.InternVLProcessor)(
-            images, tokenizer, image_seq_length=config.image_seq_length
-        )
-
-    def explained(self, part: str) -> "_Explained":
+    def explained(self, part: str) -> AbstractContextManager[None]:
         """A context in which what transformers raises while it loads ``part`` becomes one clear ModelError."""
-        return _Explained(self, part)
-
-
-class _Explained:
-    def __init__(self, checkpoint: Checkpoint, part: str) -> None:
-        self._checkpoint, self._part = checkpoint, part
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, Exception) or isinstance(error, ModelError):
-            return
-        path, text = self._checkpoint.path, " ".join(str(error).split())
-        if isinstance(error, ImportError):
-            raise ModelError(
-                f"transformers cannot be imported: {one_line(error)}; if a torchvision of another build than torch is "
-                "installed, uninstall it (radar-fast does not need it)"
-            ) from error
-        if "trust_remote_code" in text or "trust_remote_code=True" in text:
-            raise ModelError(
-                f"{path}: {self._checkpoint.architecture} needs Python code that lies in the checkpoint; it is not run "
-                "unless you ask for it: add --trust-remote-code if you trust the folder"
-            ) from None
-        if "does not recognize this architecture" in text or "Unrecognized configuration class" in text:
-            raise ModelError(
-                f"{path / 'config.json'}: model_type {self._checkpoint.model_type!r} ({self._checkpoint.architecture}) "
-                "is not supported: transformers has no image-text-to-text model of it"
-            ) from None
-        raise ModelError(f"{path}: the {self._part} cannot be loaded: {one_line(error)}") from error
+        return explained(self.path, self.model_type, self.architecture, part)
 
 
 def _content(file: Path) -> str | None:
@@ -238,18 +184,6 @@ def _content(file: Path) -> str | None:
         return None
     except OSError as error:
         raise ModelError(f"{file}: cannot be read: {error}") from None
-
-
-def _without_video(processor_class: Any) -> Any:
-    """The processor class less its video processor, which needs torchvision even to be constructed."""
-
-    class ImagesOnly(processor_class):  # type: ignore[misc] # a base that is known at run time only
-        @classmethod
-        def get_attributes(cls) -> list[str]:
-            return [name for name in super().get_attributes() if name != "video_processor"]
-
-    ImagesOnly.__name__ = processor_class.__name__
-    return ImagesOnly
 
 
 def _digest(file: Path) -> str:

@@ -1,0 +1,69 @@
+"""A checkpoint's transformers processor, with PIL resizing and without its video part.
+
+PIL is what the published scripts ran with; the video part is left out because it alone needs torchvision. transformers
+is imported only when a processor is asked for.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from radar_fast.errors import ModelError
+from radar_fast.models import internvl
+
+__all__ = ["load_processor"]
+
+
+def load_processor(path: Path, config: Mapping[str, Any], *, trust_remote_code: bool) -> Any:
+    """The processor for images and text of the checkpoint at ``path``.
+
+    Args:
+        path: the folder.
+        config: its ``config.json``.
+        trust_remote_code: whether code that lies in the folder may be run.
+
+    Raises:
+        ModelError: transformers has no such processor. Whatever transformers raises, where it cannot be loaded.
+    """
+    import transformers
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+
+    if config["model_type"] == internvl.MODEL_TYPE:
+        return _internvl_processor(path, config)
+    kwargs = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+    read = transformers.AutoConfig.from_pretrained(path, **kwargs)
+    if type(read) not in PROCESSOR_MAPPING:
+        named = config.get("architectures")
+        architecture = named[0] if isinstance(named, list) and named else "unknown"
+        raise ModelError(
+            f"{path / 'config.json'}: model_type {config['model_type']!r} ({architecture}) has no processor for images "
+            "and text in transformers; pick an image-text-to-text checkpoint"
+        )
+    return _without_video(PROCESSOR_MAPPING[type(read)]).from_pretrained(path, backend="pil", **kwargs)
+
+
+def _internvl_processor(path: Path, config: Mapping[str, Any]) -> Any:
+    """transformers' InternVL processor around the tokenizer of a published folder, which has no processor."""
+    import transformers
+    from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+
+    made = internvl.make_config(config, path)
+    # With the configuration in hand, the tokenizer's loader does not ask for the folder's own code.
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        path, config=made, local_files_only=True, trust_remote_code=False
+    )
+    internvl.make_tokens_known(tokenizer, path)
+    images = GotOcr2ImageProcessorPil(**internvl.image_settings(config))
+    return _without_video(transformers.InternVLProcessor)(images, tokenizer, image_seq_length=made.image_seq_length)
+
+
+def _without_video(processor_class: Any) -> Any:
+    """The processor class less its video processor, which needs torchvision even to be constructed."""
+
+    class ImagesOnly(processor_class):  # type: ignore[misc] # a base that is known at run time only
+        @classmethod
+        def get_attributes(cls) -> list[str]:
+            return [name for name in super().get_attributes() if name != "video_processor"]
+
+    ImagesOnly.__name__ = processor_class.__name__
+    return ImagesOnly
