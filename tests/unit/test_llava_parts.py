@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 
 from radar_fast.cli import main
 from radar_fast.errors import ModelError, RadarError, UsageError
-from radar_fast.models import llava as module
+from radar_fast.models import llava, llava_parts
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.models.llava import compose
 from radar_fast.protocols import open_protocol
@@ -58,7 +58,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 def test_every_weight_is_where_it_belongs_to_the_bit(
     parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "SHARD_BYTES", 40_000)
+    monkeypatch.setattr(llava_parts, "SHARD_BYTES", 40_000)
     made = compose(parts / "llm", parts / "siglip", tmp_path / "out", parts / "mm_projector.bin")
     found = weights_of(tmp_path / "out")
     assert made.weights == len(found)
@@ -275,7 +275,7 @@ def test_a_full_disk_leaves_nothing(parts: Path, tmp_path: Path, monkeypatch: py
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_write_weights", fail)
+    monkeypatch.setattr(llava, "write_weights", fail)
     arguments = {"llm": parts / "llm", "vision": parts / "siglip", "projector": parts / "mm_projector.bin"}
     refused(tmp_path, ModelError, "cannot be written: .*No space left on device", **arguments)
 
