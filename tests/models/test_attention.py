@@ -15,9 +15,11 @@ from tiny import ROLE_TEMPLATE, write_llava, write_qwen2vl
 
 from radar_fast.engines import EngineContext, EngineOptions
 from radar_fast.engines.encode.encoder import Encoded
-from radar_fast.engines.transformers import attention as cascade
-from radar_fast.engines.transformers.attention import Cascade, Flex, choose_attention, merge, varlen_reference
+from radar_fast.engines.transformers import cascade, flex
+from radar_fast.engines.transformers.attention import UnsupportedAttentionError, attend, choose_attention, over
+from radar_fast.engines.transformers.cascade import Cascade, merge, varlen_reference
 from radar_fast.engines.transformers.engine import TransformersEngine
+from radar_fast.engines.transformers.flex import Flex
 from radar_fast.engines.transformers.packing import flat, plan_flat
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
@@ -85,7 +87,7 @@ def test_compiled_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch.nn.attention.flex_attention import flex_attention
 
     compiled = torch.compile(flex_attention)
-    monkeypatch.setattr(cascade, "_flex_attention", lambda _device: compiled)
+    monkeypatch.setattr(flex, "_flex_attention", lambda _device: compiled)
     for lengths in ((300, 128, 1, 77), (40, 200), (513,), (9, 9)):
         laid = lay([Encoded(PROMPT, (1,) * prefix, ((7,) * 9, (7,) * 40), 0) for prefix in lengths])
         generator = torch.Generator().manual_seed(0)
@@ -247,7 +249,7 @@ def test_what_it_cannot_do_falls_back_to_the_mask(
         return tensors[2]
 
     def refusing(*_: object, **__: object) -> torch.Tensor:
-        raise cascade.UnsupportedAttentionError("a layer attends with sinks")
+        raise UnsupportedAttentionError("a layer attends with sinks")
 
     for broken, said in ((wrong, "off by"), (refusing, "sinks")):
         caplog.clear()
@@ -265,12 +267,12 @@ def test_windows_and_sinks_are_refused() -> None:
     laid = lay([Encoded(PROMPT, (1, 2), ((7, 7),), 0)])
     module = torch.nn.Module()
     tensors = [torch.randn(1, 2, 3, 16) for _ in range(3)]
-    with cascade.over(Cascade(laid)):
-        output, _ = cascade.attend(module, *tensors, None, sliding_window=None)
+    with over(Cascade(laid)):
+        output, _ = attend(module, *tensors, None, sliding_window=None)
         assert output.shape == (1, 3, 2, 16)
         for extra in ({"sliding_window": 2}, {"s_aux": torch.zeros(2)}):
-            with pytest.raises(cascade.UnsupportedAttentionError):
-                cascade.attend(module, *tensors, None, **extra)
+            with pytest.raises(UnsupportedAttentionError):
+                attend(module, *tensors, None, **extra)
 
 
 def test_choices() -> None:

@@ -22,7 +22,9 @@ from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.pool import Pool, choose_worker_kind
 from radar_fast.engines.head import LogitScaling, token_scores
 from radar_fast.engines.options import EngineOptions
-from radar_fast.engines.transformers.attention import Cascade, Flex, choose_attention, install, over, uninstall
+from radar_fast.engines.transformers.attention import choose_attention, install, over, uninstall
+from radar_fast.engines.transformers.cascade import Cascade
+from radar_fast.engines.transformers.flex import Flex
 from radar_fast.engines.transformers.loading import load_model
 from radar_fast.engines.transformers.packing import Batch, Flat, batch, flat, packed_length, plan, plan_flat
 from radar_fast.engines.transformers.timing import DeviceTimer
