@@ -5,16 +5,15 @@ of the ``answer``; ``category``, ``l2-category`` and ``split`` say what a questi
 answer is Yes or No; with ``question_type`` and ``choices`` the options are a list, as in MathVista. Facts: VLMEvalKit
 at e8e78f05, ``vlmeval/dataset/image_base.py``, ``image_mcq.py``, ``image_yorn.py``, ``image_vqa.py``.
 
-An ``image`` of 64 characters or less is the index of the row whose image it is. That row may stand anywhere, so it is
-looked up by its place in the file: images of other rows are not kept.
+An ``image`` of 64 characters or less is the index of the row whose image it is.
 """
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import ClassVar
 
 from radar_fast.errors import DataError
 from radar_fast.readers.embedded import from_base64
@@ -23,6 +22,7 @@ from radar_fast.readers.literals import is_list, items_of
 from radar_fast.readers.paths import DataFolder, annotations, shown_path, task_of
 from radar_fast.readers.records import Unfit, UniqueIds, check_options, question_of, shown
 from radar_fast.readers.tsv import MAX_ROW, Row, UnclosedQuote, rows
+from radar_fast.readers.vlmevalkit_table import REFERENCE, Columns, OtherRows
 from radar_fast.sample import AnyImage, Part, Reason, ReasonKind, Sample
 
 __all__ = ["CIRCULAR", "MISSING", "VLMEvalKitReader", "find_files", "interleaves", "is_table", "read_row", "split_tags"]
@@ -33,11 +33,8 @@ MISSING = frozenset({"", "nan", "NaN"})
 """Cells that hold nothing. pandas also takes None, NA, null and others for missing; as options those are answers."""
 
 _NO_IMAGE = frozenset(word.encode() for word in MISSING)
-_REFERENCE = 64
-"""Characters up to which an image is the index of another row."""
 _ROTATION = 1_000_000
 """Rotations of a question have its index plus multiples of this."""
-_OPTION = re.compile(r"[A-Z]")
 _TAG = re.compile(r"<image (\d+)>")
 
 
@@ -56,7 +53,7 @@ def is_table(file: Path) -> bool:
         return False
     try:
         with file.open("rb") as stream:
-            _Columns.of(file, next(rows(stream), None))
+            Columns.of(file, next(rows(stream), None))
     except (DataError, UnclosedQuote):
         return False
     return True
@@ -119,8 +116,8 @@ class VLMEvalKitReader:
             try:
                 with file.open("rb") as stream, file.open("rb") as other:
                     lines = rows(stream)
-                    columns = _Columns.of(file, next(lines, None))
-                    table = _Table(self.root, folder, file, columns, ids, _Elsewhere(other, columns))
+                    columns = Columns.of(file, next(lines, None))
+                    table = _Table(self.root, folder, file, columns, ids, OtherRows(other, columns))
                     empty = True
                     for index, row in enumerate(lines):
                         empty = False
@@ -137,77 +134,12 @@ class VLMEvalKitReader:
 
 def read_row(file: Path, names: Sequence[str], cells: Sequence[bytes]) -> Sample:
     """The sample of one row of a table that need not exist: what a writer asks before it writes the row."""
-    columns = _Columns.of(file, Row(1, 0, tuple(name.encode() for name in names)))
+    columns = Columns.of(file, Row(1, 0, tuple(name.encode() for name in names)))
     root = file.parent
     table = _Table(
-        root, DataFolder(root, follow_symlinks=False), file, columns, UniqueIds(), _Elsewhere(io.BytesIO(), columns)
+        root, DataFolder(root, follow_symlinks=False), file, columns, UniqueIds(), OtherRows(io.BytesIO(), columns)
     )
     return _Line(table, Row(2, 0, tuple(cells)), 0).sample()
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """The first row of a table."""
-
-    places: Mapping[str, int]
-    """Column -> its place in a row."""
-    options: tuple[str, ...]
-    """The option columns in alphabetical order."""
-
-    @classmethod
-    def of(cls, file: Path, header: Row | None) -> "_Columns":
-        """Raises DataError unless the row names the columns that a table needs."""
-        name = shown_path(file)
-        if header is None:
-            raise DataError(f"{name}: is empty: give a table of VLMEvalKit, or take the file away")
-        try:
-            names = [cell.decode() for cell in header.cells]
-        except UnicodeDecodeError:
-            raise DataError(f"{name}: the first line is not UTF-8: give the names of the columns") from None
-        for needed, one_of in (("index", {"index"}), ("question", {"question"}), ("image", {"image", "image_path"})):
-            if not one_of & set(names):
-                seen = ", ".join(shown(column) for column in names[:8]) or "nothing"
-                raise DataError(f"{name}: no column {needed!r}; the first line holds {seen}: is it of VLMEvalKit?")
-        if repeated := sorted({column for column in names if names.count(column) > 1}):
-            raise DataError(f"{name}: column {shown(repeated[0])} comes more than once: rename one of them")
-        options = tuple(sorted(column for column in names if _OPTION.fullmatch(column)))
-        return cls({column: place for place, column in enumerate(names)}, options)
-
-
-class _Elsewhere:
-    """Images of other rows of the same file, by the index of the row: read from their place, not kept."""
-
-    def __init__(self, file: BinaryIO, columns: _Columns) -> None:
-        self._file = file
-        self._index, self._image = columns.places["index"], columns.places.get("image", -1)
-        self._places: dict[bytes, tuple[int, int]] | None = None
-
-    def find(self, index: bytes) -> tuple[int, bytes] | None:
-        """The line of the row with that index, and its image cell; None where there is none."""
-        if self._places is None:
-            self._places = self._survey()
-        place = self._places.get(index)
-        if place is None:
-            return None
-        line, offset = place
-        row = next(rows(self._file, line=line, offset=offset))
-        return line, row.cells[self._image]
-
-    def _survey(self) -> dict[bytes, tuple[int, int]]:
-        """Where the rows are that others refer to. Two passes, so that only those are remembered."""
-        wanted = {image for _, _, image in self._scan() if len(image) <= _REFERENCE}
-        places: dict[bytes, tuple[int, int]] = {}
-        for row, index, _ in self._scan():
-            if index in wanted:
-                places.setdefault(index, (row.line, row.offset))
-        return places
-
-    def _scan(self) -> Iterator[tuple[Row, bytes, bytes]]:
-        lines = rows(self._file)
-        next(lines, None)
-        for row in lines:
-            if len(row.cells) > max(self._index, self._image):
-                yield row, row.cells[self._index], row.cells[self._image]
 
 
 @dataclass(frozen=True)
@@ -217,9 +149,9 @@ class _Table:
     root: Path
     folder: DataFolder
     file: Path
-    columns: _Columns
+    columns: Columns
     ids: UniqueIds
-    elsewhere: _Elsewhere
+    others: OtherRows
 
     @property
     def name(self) -> str:
@@ -391,7 +323,7 @@ class _Line:
         if cell in _NO_IMAGE:
             paths = self._text("image_path")
             return () if paths is None else tuple(map(self._file, _texts(paths, "column 'image_path'")))
-        if len(cell) <= _REFERENCE:
+        if len(cell) <= REFERENCE:
             line, cell = self._shared(cell)
         name = f"{self.table.name}:{line} image"
         if not (cell.startswith(b"[") and cell.endswith(b"]")):
@@ -405,10 +337,10 @@ class _Line:
     def _shared(self, index: bytes) -> tuple[int, bytes]:
         """The line and cell of the row that has the image."""
         shared = f"column 'image' is {shown(index.decode('utf-8', 'replace'))}, the index of another row"
-        found = self.table.elsewhere.find(index)
+        found = self.table.others.find(index)
         if found is None:
             raise Unfit(ReasonKind.MISSING_IMAGE, f"{shared}, which is not there: add it")
-        if len(found[1]) <= _REFERENCE:
+        if len(found[1]) <= REFERENCE:
             raise Unfit(ReasonKind.MISSING_IMAGE, f"{shared}, which has no image of its own: give it one")
         return found
 
