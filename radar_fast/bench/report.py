@@ -22,7 +22,7 @@ from radar_fast.bench.roofline import Work
 from radar_fast.errors import ResultsError, UsageError
 from radar_fast.results.folder import library_versions
 from radar_fast.terminal.tables import new_table
-from radar_fast.util.clock import STAGES
+from radar_fast.util.clock import PARTS
 
 __all__ = ["PARITY", "STAGE_ORDER", "Entry", "check_plot", "report_of", "tables_of", "write_plot"]
 
@@ -30,7 +30,7 @@ PARITY = {"float32": 1e-3, "float16": 0.25, "bfloat16": 0.5}
 """How far a contender's logits may be from the first's, in standard deviations of the first's: well above rounding,
 well below what another image, prompt or mask gives."""
 
-STAGE_ORDER = (STAGES[0], "read", *STAGES[1:], "write")
+STAGE_ORDER = (PARTS[0], "read", *PARTS[1:], "write")
 """In which stages are shown; others come after."""
 
 

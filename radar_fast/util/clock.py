@@ -1,13 +1,13 @@
-"""Where the time goes: seconds a stage, added up over whatever threads and processes take part."""
+"""Where the time goes: seconds per part of the work, added up over whatever threads and processes take part."""
 
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-__all__ = ["STAGES", "Clock"]
+__all__ = ["PARTS", "Clock"]
 
-STAGES = (
+PARTS = (
     "startup",
     "decode",
     "preprocess",
@@ -20,37 +20,38 @@ STAGES = (
 )
 """``startup``: an engine being made. ``decode``, ``preprocess``, ``tokenise``: summed over all who do it, so that they
 may exceed the time that passed. ``wait``: the model had nothing to do but wait for those. ``compute``: the model was
-at work; ``vision``, ``language`` and ``head`` are its parts."""
+at work; ``vision``, ``language`` and ``head`` are what it
+was at work on."""
 
 
 class Clock:
-    """Adds up seconds a stage. Safe to use from several threads; an addition costs less than a microsecond or two."""
+    """Adds up seconds per part. Safe to use from several threads; an addition costs less than a microsecond or two."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def add(self, stage: str, seconds: float) -> None:
-        """Count ``seconds`` to ``stage``."""
+    def add(self, part: str, seconds: float) -> None:
+        """Count ``seconds`` to ``part``."""
         with self._lock:
-            self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
+            self._seconds[part] = self._seconds.get(part, 0.0) + seconds
 
     def add_all(self, seconds: Mapping[str, float]) -> None:
         """Count what another clock has counted, e.g. a worker process's."""
-        for stage, some in seconds.items():
-            self.add(stage, some)
+        for part, some in seconds.items():
+            self.add(part, some)
 
     @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
+    def measure(self, part: str) -> Iterator[None]:
         """Count the wall time of a ``with`` block, also where it raises."""
         started = time.perf_counter()
         try:
             yield
         finally:
-            self.add(stage, time.perf_counter() - started)
+            self.add(part, time.perf_counter() - started)
 
     def seconds(self) -> dict[str, float]:
-        """Stage -> seconds so far, of the stages that anything was counted to."""
+        """Part -> seconds so far, of the parts that anything was counted to."""
         with self._lock:
             return dict(self._seconds)
 
@@ -61,6 +62,6 @@ class Clock:
         return taken
 
     def describe(self) -> dict[str, float | None]:
-        """``<stage>_seconds`` of every stage, rounded to a microsecond; None where nothing was counted."""
+        """``<part>_seconds`` of every part, rounded to a microsecond; None where nothing was counted."""
         known = self.seconds()
-        return {f"{stage}_seconds": round(known[stage], 6) if stage in known else None for stage in STAGES}
+        return {f"{part}_seconds": round(known[part], 6) if part in known else None for part in PARTS}

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from radar_fast.util.clock import STAGES, Clock
+from radar_fast.util.clock import PARTS, Clock
 
 
 def test_a_block_counts_what_it_takes_also_where_it_raises() -> None:
@@ -49,10 +49,10 @@ def test_what_one_clock_gives_away_another_adds() -> None:
     assert engine.seconds() == {"decode": 1.5, "tokenise": 0.125}
 
 
-def test_describe_names_every_stage_and_says_where_nothing_was_measured() -> None:
+def test_describe_names_every_part_and_says_where_nothing_was_measured() -> None:
     clock = Clock()
     clock.add("vision", 0.1234567)
     described = clock.describe()
-    assert set(described) == {f"{stage}_seconds" for stage in STAGES}
+    assert set(described) == {f"{part}_seconds" for part in PARTS}
     assert described["vision_seconds"] == 0.123457
     assert described["head_seconds"] is None

@@ -100,7 +100,7 @@ class Pool:
             protocol: see :func:`can_reopen`.
             dtype: as for Encoder.
             reuse: as for Encoder.
-            clock: counts what the workers take, by stage.
+            clock: counts what the workers take, by part.
             raw_pixels: as for Encoder.
             fork_server: to be forked from, if one has been started already; it stays the caller's to close.
         """
@@ -226,7 +226,7 @@ class _Worker:
         return self._greeted()
 
     def ask(self, prompt: Prompt) -> tuple[Encoded | Reason, dict[str, float]]:
-        """The prompt encoded, and the seconds it took by stage. Raises _WorkerDiedError, and what a worker reports."""
+        """The prompt encoded, and the seconds it took by part. Raises _WorkerDiedError, and what a worker reports."""
         self._greeted()
         try:
             # Without what encoding does not need, to save bytes on the way.

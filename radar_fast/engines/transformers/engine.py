@@ -279,8 +279,8 @@ class TransformersEngine(Engine):
         passed = time.perf_counter() - started
         self._clock.add("compute", passed)
         now = self._clock.seconds()
-        parts = sum(now.get(stage, 0.0) - before.get(stage, 0.0) for stage in ("vision", "head"))
-        self._clock.add("language", max(0.0, passed - parts))
+        others = sum(now.get(part, 0.0) - before.get(part, 0.0) for part in ("vision", "head"))
+        self._clock.add("language", max(0.0, passed - others))
         seconds = passed / len(samples)
         return [
             _scored(sample, logits, logprobs, self._computed(sample, samples), seconds)

@@ -1,4 +1,4 @@
-"""Stages of a forward pass, timed where they run: on a GPU by events in its own stream, without waiting for it."""
+"""Parts of a forward pass, timed where they run: on a GPU by events in its own stream, without waiting for it."""
 
 import time
 from collections.abc import Iterator
@@ -21,13 +21,13 @@ class DeviceTimer:
         self._pending: list[tuple[str, Any, Any]] = []
 
     @contextmanager
-    def measure(self, stage: str) -> Iterator[None]:
+    def measure(self, part: str) -> Iterator[None]:
         """Time a ``with`` block; a block that raises is not counted."""
         started = self._now()
         yield
-        self._count(stage, started)
+        self._count(part, started)
 
-    def watch(self, module: torch.nn.Module, stage: str) -> None:
+    def watch(self, module: torch.nn.Module, part: str) -> None:
         """Time every forward pass of ``module`` from now on."""
         started: list[Any] = []
 
@@ -35,7 +35,7 @@ class DeviceTimer:
             started[:] = [self._now()]  # one that raised left its own behind
 
         def after(*_: Any) -> None:
-            self._count(stage, started.pop())
+            self._count(part, started.pop())
 
         module.register_forward_pre_hook(before)
         module.register_forward_hook(after)
@@ -43,9 +43,9 @@ class DeviceTimer:
     def collect(self) -> None:
         """Hand what was timed to the clock. On a GPU: once its results were fetched, so that there is nothing to wait
         for."""
-        for stage, started, stopped in self._pending:
+        for part, started, stopped in self._pending:
             stopped.synchronize()
-            self._clock.add(stage, started.elapsed_time(stopped) / 1000)
+            self._clock.add(part, started.elapsed_time(stopped) / 1000)
         self._pending.clear()
 
     def _now(self) -> Any:
@@ -55,8 +55,8 @@ class DeviceTimer:
         event.record()
         return event
 
-    def _count(self, stage: str, started: Any) -> None:
+    def _count(self, part: str, started: Any) -> None:
         if self._events:
-            self._pending.append((stage, started, self._now()))
+            self._pending.append((part, started, self._now()))
         else:
-            self._clock.add(stage, time.perf_counter() - started)
+            self._clock.add(part, time.perf_counter() - started)
