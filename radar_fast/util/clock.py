@@ -20,8 +20,7 @@ PARTS = (
 )
 """``startup``: an engine being made. ``decode``, ``preprocess``, ``tokenise``: summed over all who do it, so that they
 may exceed the time that passed. ``wait``: the model had nothing to do but wait for those. ``compute``: the model was
-at work; ``vision``, ``language`` and ``head`` are what it
-was at work on."""
+at work; ``vision``, ``language`` and ``head`` divide that."""
 
 
 class Clock:
