@@ -17,6 +17,7 @@ from tiny import ROLE_TEMPLATE, write_llava, write_qwen2vl
 
 from radar_fast.engines import WINDOW, EngineContext, EngineOptions, open_engine
 from radar_fast.engines.transformers import engine as module
+from radar_fast.engines.transformers import forward
 from radar_fast.engines.transformers.engine import TransformersEngine
 from radar_fast.errors import EngineError, ModelError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
@@ -194,7 +195,7 @@ def test_another_family_through_chat(tmp_path: Path) -> None:
 
 def score_plainly(model: Path, samples: list[Sample]):  # type: ignore[no-untyped-def] # as score
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(module.SELF_CHECK_TOLERANCE, torch.float32, -1.0)
+        patch.setitem(forward.SELF_CHECK_TOLERANCE, torch.float32, -1.0)
         return score(model, samples)
 
 
