@@ -12,7 +12,7 @@ from radar_fast.engines.options import EngineOptions
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Scored
-from radar_fast.util.clock import STAGES
+from radar_fast.util.clock import PARTS
 
 if TYPE_CHECKING:
     from radar_fast.engines.encode.context import EngineContext
@@ -46,7 +46,7 @@ class EngineReport:
     counts: Mapping[str, int] = field(default_factory=dict)
     """What it has counted since it was opened or took its present weights."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Part of the work (:data:`radar_fast.util.clock.STAGES`) -> seconds since then, of the parts that were timed."""
+    """Part of the work (:data:`radar_fast.util.clock.PARTS`) -> seconds since then, of the parts that were timed."""
 
     @property
     def title(self) -> str:
@@ -62,7 +62,7 @@ class EngineReport:
 
     def to_dict(self) -> dict[str, Setting]:
         """For JSON, flat: name, version, device, dtype, settings, counts, and ``<part>_seconds``, None if not timed."""
-        timed = {f"{part}_seconds": round(self.seconds[part], 6) if part in self.seconds else None for part in STAGES}
+        timed = {f"{part}_seconds": round(self.seconds[part], 6) if part in self.seconds else None for part in PARTS}
         return {
             "name": self.name,
             "version": self.version,
