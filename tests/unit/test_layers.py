@@ -4,6 +4,7 @@ import ast
 import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,11 @@ LAYERS: tuple[set[str], ...] = (
     {"models", "readers", "conditions", "results"},
     {"protocols", "inspection", "writers", "terminal"},
     {"engines.options"},
+    {"engines.base", "engines.device", "engines.head"},
+    {"engines.encode", "engines.fake"},
+    {"engines.transformers", "engines.vllm"},
     {"engines"},
+    {"engines.session"},
     {"config"},
     {"benchmark"},
     {"run"},
@@ -30,6 +35,9 @@ LAYERS: tuple[set[str], ...] = (
     {"cli"},
 )
 """Lowest first, by the longest name that fits. A module imports only from layers below its own, or within its room."""
+
+WINGS = ("engines.transformers", "engines.vllm")
+"""The engines that run a model; neither knows of the other."""
 
 LEVEL = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 
@@ -46,10 +54,19 @@ def room(name: str) -> str | None:
     return next((name for name in names if name in LEVEL), None)
 
 
+def statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """What runs, or may run: everything but what only type checkers read."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from statements(node)
+
+
 def imported(path: Path) -> set[str]:
     """Modules of ours that a module imports, anywhere in its code, as names below radar_fast."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in statements(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("radar_fast."):
             module = node.module.removeprefix("radar_fast.")
             inside = [f"{module}.{alias.name}" for alias in node.names if is_module(f"{module}.{alias.name}")]
@@ -81,6 +98,51 @@ def test_imports_point_downwards(path: Path) -> None:
         there = room(other)
         assert there is not None, f"{other} has no layer yet: give it one in LAYERS"
         assert there == here or LEVEL[there] < LEVEL[here], f"{name} imports {other}, which is not below it"
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Module -> the modules of ours that it imports; the package's own names stand for the package."""
+    graph = {dotted(path): imported(path) for path in MODULES}
+    return {
+        name: {other if other in graph else "__init__" for other in others if room(other) != "kernels"}
+        for name, others in graph.items()
+    }
+
+
+def reached(graph: dict[str, set[str]], name: str) -> set[str]:
+    """Everything that a module imports, or that is imported by that."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        new = graph[waiting.pop()] - seen
+        seen |= new
+        waiting += new
+    return seen
+
+
+@pytest.mark.parametrize(("wing", "other"), [WINGS, WINGS[::-1]])
+def test_the_wings_never_import_each_other(wing: str, other: str) -> None:
+    """Nor through a room that they share."""
+    graph = import_graph()
+    mine = [name for name in graph if room(name) == wing]
+    assert mine
+    for name in mine:
+        theirs = sorted(found for found in reached(graph, name) if room(found) == other)
+        assert not theirs, f"{name} reaches {theirs[0]}"
+
+
+def test_no_circles() -> None:
+    """In all imports, those within functions too."""
+    graph = import_graph()
+    assert len(graph) > 100
+    circles = sorted(name for name in graph if name in reached(graph, name))
+    assert not circles, f"in a circle: {', '.join(circles)}"
+
+
+def test_a_circle_would_be_seen() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}
+    assert reached(graph, "a") == {"a", "b", "c"}
+    assert "d" not in reached(graph, "d")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
