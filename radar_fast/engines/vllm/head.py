@@ -37,7 +37,7 @@ class PlainHead:
     """A head that does nothing but (rows @ weight.T + bias), a scale or a soft-cap."""
 
     layer: Any
-    """vLLM's layer; its weight is read at every call, since weights may be replaced in a live engine."""
+    """vLLM's layer; its weight is read at every call, since a session replaces weights."""
     bias: torch.Tensor | None
     """[V'] of this rank's shard."""
     scale: float
