@@ -16,7 +16,7 @@ NOT_PLAIN = {
     "scaled and capped": "both a scale and a soft-cap",
     "rows scaled": "rows are changed before the head",
     "logits changed": "changes its logits after the head",
-    "twice": "2 times a row",
+    "twice": "2 times per row",
 }
 
 

@@ -1,6 +1,6 @@
 """Encoding in processes of its own, for machines with many cores: Python runs one thread at a time, whatever the cores.
 
-The engine's side is as with threads: a thread a worker, which hands it a prompt and waits (:meth:`Pool.encode`). So
+The engine's side is as with threads: a thread per worker, which hands it a prompt and waits (:meth:`Pool.encode`). So
 order, windows and batches are those of the threads, and the scores are the same to the last bit.
 
 - Workers are forked from one process that has imported torch and transformers' processors, no model and not vLLM, and

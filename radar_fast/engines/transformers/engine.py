@@ -36,7 +36,7 @@ __all__ = ["TransformersEngine"]
 log = logging.getLogger(__name__)
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
-"""Most token positions a forward pass, by device."""
+"""Most token positions per forward pass, by device."""
 
 CACHED_BYTES = 18 * 2**20
 """Of a batch's widest activation on a CPU: with more, a model of 70 M parameters took 10 to 20% longer
@@ -96,7 +96,7 @@ class TransformersEngine(Engine):
         return Forward(model, checkpoint.name, self._attention, self._dtype, self._device, image, self._clock)
 
     def score(self, prompts: Iterable[Prompt]) -> Iterator[Scored]:
-        """One :class:`Scored` a prompt, reordered within each window of WINDOW prompts."""
+        """One :class:`Scored` per prompt, reordered within each window of WINDOW prompts."""
         encoded = map_ahead(self._pool, self._encode, prompts, AHEAD, size=_bytes, most=AHEAD_BYTES)
         self._scoring = True
         try:
@@ -199,7 +199,7 @@ class TransformersEngine(Engine):
                     yield Scored(samples[0].prompt.sample, reason=Reason(ReasonKind.OUT_OF_MEMORY, detail))
                     continue
                 self._budget = max(1, min(self._budget, self._area(samples)) // 2)
-                log.warning("out of memory: going on with at most %d tokens a batch", self._budget)
+                log.warning("out of memory: going on with at most %d tokens per batch", self._budget)
                 waiting = self._batches([sample for group in [samples, *waiting] for sample in group])
                 continue
             yield from scored
@@ -268,7 +268,7 @@ def _bytes(encoded: Encoded | Scored) -> int:
 
 
 def _batch_tokens(device: torch.device, text_config: Any, dtype: torch.dtype) -> int:
-    """Token positions a forward pass; on a CPU no more than its caches hold between two operations, 256 at least."""
+    """Token positions per forward pass; on a CPU no more than its caches hold between two operations, 256 at least."""
     most = BATCH_TOKENS[device.type]
     if device.type != "cpu":
         return most

@@ -32,7 +32,7 @@ TokenScores = tuple[list[float], list[float]]
 class Forward:
     """Scores samples with one model, which nothing is known of at first.
 
-    The first sample is also scored the plain way (a forward a candidate, no packing, the model's own head). Where the
+    The first sample is also scored the plain way (a forward per candidate, no packing, the model's own head). Where the
     two disagree, as in an architecture that builds its own attention mask, it says so and goes on without packing:
     slower, but right. Attention without a mask (``cascade``, ``flex``) gives way to the mask first.
     """
@@ -164,7 +164,7 @@ class Forward:
     # The plain way ---------------------------------------------------------------------------------------------------
 
     def _plain_scores(self, sample: Encoded) -> TokenScores:
-        """A forward a candidate through the whole model, with its own mask, positions and head."""
+        """A forward per candidate through the whole model, with its own mask, positions and head."""
         logits: list[float] = []
         logprobs: list[float] = []
         inputs = {name: value.to(self._device) for name, value in sample.inputs.items()}

@@ -34,8 +34,8 @@ def plan(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Group rows into batches: longest first, each batch within ``budget`` tokens and little padding.
 
     Args:
-        lengths: tokens a row.
-        budget: most tokens a batch, padding counted; a longer row gets a batch of its own.
+        lengths: tokens per row.
+        budget: most tokens per batch, padding counted; a longer row gets a batch of its own.
 
     Returns:
         Batches of indices into ``lengths``; every index once.
@@ -59,8 +59,8 @@ def plan_flat(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Group samples that are laid end to end: longest first, each batch within ``budget`` tokens.
 
     Args:
-        lengths: tokens a sample.
-        budget: most tokens a batch; a longer sample gets a batch of its own.
+        lengths: tokens per sample.
+        budget: most tokens per batch; a longer sample gets a batch of its own.
 
     Returns:
         Batches of indices into ``lengths``; every index once.

@@ -88,7 +88,7 @@ class VllmEngine(Engine):
         self._clock.add("startup", time.perf_counter() - started)
 
     def score(self, prompts: Iterable[Prompt]) -> Iterator[Scored]:
-        """One :class:`Scored` a prompt, as they finish; samples of one image are put together within a window."""
+        """One :class:`Scored` per prompt, as they finish; samples of one image are put together within a window."""
         waiting: deque[Future[Ready | Scored]] = deque()
         stream = _by_image(prompts)
         samples_left: dict[int, Ready] = {}

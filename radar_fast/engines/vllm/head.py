@@ -124,7 +124,7 @@ def watch_head(model: Any, hidden: torch.Tensor) -> tuple[PlainHead | None, str]
                 hooks.callback(module.register_forward_hook(note, with_kwargs=True).remove)
         result = model.compute_logits(hidden)
     if len(calls) != 1:
-        return None, f"{type(model).__name__} calls vLLM's logits processor {len(calls)} times a row"
+        return None, f"{type(model).__name__} calls vLLM's logits processor {len(calls)} times per row"
     [(processor, given, output)] = calls
     layer = given["lm_head"]
     for reason, holds in _conditions(processor, layer, given, hidden):

@@ -66,7 +66,7 @@ def register() -> None:
 
 
 def processor_arguments(architecture: str, tiles: int) -> dict[str, Any]:
-    """vLLM's ``mm_processor_kwargs`` for at most so many tiles an image, a thumbnail not counted."""
+    """vLLM's ``mm_processor_kwargs`` for at most so many tiles per image, a thumbnail not counted."""
     if architecture == internvl.ARCHITECTURE:
         return {"min_dynamic_patch": 1, "max_dynamic_patch": tiles, "dynamic_image_size": True, "use_thumbnail": True}
     return {"min_patches": 1, "max_patches": tiles, "crop_to_patches": True}

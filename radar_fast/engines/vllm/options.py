@@ -119,7 +119,7 @@ def engine_arguments(
     if tiles is not None:
         arguments["mm_processor_kwargs"] = processor_arguments(architecture, tiles)
     if device == "cpu":
-        arguments["block_size"] = 32  # the CPU default of 128 recomputes up to 127 tokens a candidate
+        arguments["block_size"] = 32  # the CPU default of 128 recomputes up to 127 tokens per candidate
         arguments["gpu_memory_utilization"] = 0.3
     arguments.update(given)
     longest = arguments.get("max_model_len") or _positions(checkpoint)

@@ -56,7 +56,7 @@ class CandidatePooler(Pooler):  # type: ignore[misc] # vLLM is untyped here
 
         Args:
             hidden_states: [S, D] of the step's S scheduled tokens, request after request.
-            pooling_metadata: vLLM's, with one entry a request.
+            pooling_metadata: vLLM's, with one entry per request.
 
         Returns:
             A request: [n, 2] fp32 when it is complete, [0, 2] when it has to be submitted again, None when it goes on.

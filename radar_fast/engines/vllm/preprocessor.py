@@ -13,7 +13,7 @@ __all__ = ["Preprocessor", "same_input", "serve_pixels_of", "without_sent_images
 
 
 class Preprocessor:
-    """vLLM's multimodal processor for a model, a copy a thread, with the image processor of the transformers engine.
+    """vLLM's multimodal processor for a model, a copy per thread, with the image processor of the transformers engine.
 
     transformers resizes with torchvision where that is installed and with PIL otherwise; both engines use PIL, as the
     published scripts do, so that they see the same pixels. Where images are preprocessed already, the processor gets

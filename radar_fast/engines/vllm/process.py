@@ -17,7 +17,7 @@ def set_environment() -> None:
         ("VLLM_LOGGING_LEVEL", "ERROR"),
         ("VLLM_LOGGING_STREAM", "ext://sys.stderr"),
         ("VLLM_NO_USAGE_STATS", "1"),
-        # On a CPU: vLLM's oneDNN keeps 1024 compiled primitives, one a layer shape and number of tokens in a step, of
+        # On a CPU: vLLM's oneDNN keeps 1024 compiled primitives, one per layer shape and number of tokens in a step, of
         # which hardly any comes again: 0.3 GB, and as much in holes between them.
         ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"),
     ):

@@ -38,7 +38,7 @@ class Plan:
     """The requests of a sample, and where its candidates' scores will be."""
 
     requests: tuple[Request, ...]
-    """At least one, at most one a candidate; to be submitted in this order."""
+    """At least one, at most one per candidate; to be submitted in this order."""
     places: tuple[tuple[tuple[int, int], ...], ...]
     """A candidate, an answer token: (request, index into the scores it returns)."""
 

@@ -119,7 +119,7 @@ def _image(url: object, where: str) -> AnyImage:
 class _EachItsOwn(list[Any]):
     """Pooling parameters of several requests, where vLLM's online route expects those that all of them share.
 
-    The route asks them for their task and to verify themselves, and takes one a request from a list.
+    The route asks them for their task and to verify themselves, and takes one per request from a list.
     """
 
     task = "plugin"
