@@ -59,8 +59,3 @@ class Clock:
         with self._lock:
             taken, self._seconds = self._seconds, {}
         return taken
-
-    def describe(self) -> dict[str, float | None]:
-        """``<part>_seconds`` of every part, rounded to a microsecond; None where nothing was counted."""
-        known = self.seconds()
-        return {f"{part}_seconds": round(known[part], 6) if part in known else None for part in PARTS}

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from radar_fast.engines.base import EngineReport
 from radar_fast.util.clock import PARTS, Clock
 
 
@@ -49,10 +50,11 @@ def test_what_one_clock_gives_away_another_adds() -> None:
     assert engine.seconds() == {"decode": 1.5, "tokenise": 0.125}
 
 
-def test_describe_names_every_part_and_says_where_nothing_was_measured() -> None:
+def test_a_report_names_every_part_and_says_where_nothing_was_measured() -> None:
     clock = Clock()
     clock.add("vision", 0.1234567)
-    described = clock.describe()
-    assert set(described) == {f"{part}_seconds" for part in PARTS}
-    assert described["vision_seconds"] == 0.123457
-    assert described["head_seconds"] is None
+    report = EngineReport(name="some", device="cpu", device_name="cpu", dtype="float32", seconds=clock.seconds())
+    written = report.to_dict()
+    assert {name for name in written if name.endswith("_seconds")} == {f"{part}_seconds" for part in PARTS}
+    assert written["vision_seconds"] == 0.123457
+    assert written["head_seconds"] is None
