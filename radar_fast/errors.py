@@ -4,6 +4,7 @@
     ├── UsageError             an option, argument or field mapping is wrong or contradicts another
     ├── DataError              the benchmark folder or one of its files cannot be read at all
     ├── ModelError             the checkpoint folder cannot be loaded, or needs what is not allowed
+    │   └── IncompleteError    a file of it is not there yet: the same command may work later
     ├── ResultsError           the result folder cannot be written, or belongs to another configuration
     │   └── BusyError          another process is writing to it: the same command may work later
     └── EngineError            the engine failed in a way that no single sample explains
@@ -16,6 +17,7 @@ __all__ = [
     "BusyError",
     "DataError",
     "EngineError",
+    "IncompleteError",
     "ModelError",
     "RadarError",
     "ResultsError",
@@ -38,6 +40,10 @@ class DataError(RadarError):
 
 class ModelError(RadarError):
     """The checkpoint folder cannot be loaded."""
+
+
+class IncompleteError(ModelError):
+    """A file that the checkpoint's own index names is not there; the same command may work once it is."""
 
 
 class ResultsError(RadarError):

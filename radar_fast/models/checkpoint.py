@@ -18,6 +18,7 @@ from radar_fast.errors import ModelError, one_line
 from radar_fast.models import internvl
 from radar_fast.models.explained import explained
 from radar_fast.models.processor import load_processor
+from radar_fast.models.weights import require_shards
 
 __all__ = ["COMPOSED", "Checkpoint"]
 
@@ -119,8 +120,10 @@ class Checkpoint:
         checkpoint keeps its fingerprint.
 
         Raises:
+            IncompleteError: a file that the index of its weights names is not there.
             ModelError: a file cannot be read.
         """
+        require_shards(self.path)
         try:
             return {
                 file.name: _digest(file)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from radar_fast.errors import ModelError, one_line
+from radar_fast.errors import IncompleteError, ModelError, one_line
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["tensors_of", "weight_files"]
+__all__ = ["require_shards", "tensors_of", "weight_files"]
 
 _KINDS = (
     ("model.safetensors.index.json", "model.safetensors"),
@@ -29,7 +29,8 @@ def weight_files(folder: Path) -> list[Path]:
     """The files that hold a checkpoint's weights, all there, sorted by name.
 
     Raises:
-        ModelError: there are none, or one that the index names is not there.
+        IncompleteError: one that the index names is not there.
+        ModelError: there are none.
     """
     for index, single in _KINDS:
         if (folder / index).is_file():
@@ -37,6 +38,18 @@ def weight_files(folder: Path) -> list[Path]:
         if (folder / single).is_file():
             return [folder / single]
     raise ModelError(f"{folder}: no weights in it; expected model.safetensors or pytorch_model.bin, whole or in shards")
+
+
+def require_shards(folder: Path) -> None:
+    """See that every file is there that an index of shards in the folder names, if it has one.
+
+    Raises:
+        IncompleteError: one is not.
+        ModelError: the index cannot be read.
+    """
+    for index, _ in _KINDS:
+        if (folder / index).is_file():
+            _shards(folder / index)
 
 
 def _shards(index: Path) -> list[Path]:
@@ -49,7 +62,9 @@ def _shards(index: Path) -> list[Path]:
         if Path(name).name != name:
             raise ModelError(f"{index}: names {name!r}, which is no file beside it")
         if not file.is_file():
-            raise ModelError(f"{index}: names {name}, which is not in the folder; fetch the missing shard")
+            raise IncompleteError(
+                f"{index}: names {name}, which is not in the folder; wait until it is written, or fetch it"
+            )
     if not files:
         raise ModelError(f"{index}: names no files; fetch the checkpoint again")
     return files
