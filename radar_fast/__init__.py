@@ -1,36 +1,103 @@
 """RADAR's Soft Discrimination Score for multimodal checkpoints.
 
-Importing this package imports neither torch nor transformers nor vLLM; engines do, when they are opened.
+Importing this package imports next to nothing: a public name is fetched from its module when it is first used, so that
+the command line answers at once. torch, transformers and vLLM are imported when an engine is opened.
 """
 
-from importlib.metadata import version
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from radar_fast.conditions import Conditions
-from radar_fast.config import RunConfig
-from radar_fast.engines import ENGINES, Engine, EngineOptions, EngineReport, EngineSpec, open_engine
-from radar_fast.errors import BusyError, DataError, EngineError, ModelError, RadarError, ResultsError, UsageError
-from radar_fast.models.checkpoint import Checkpoint
-from radar_fast.protocols import Protocol, open_protocol
-from radar_fast.readers import Selection, open_reader
-from radar_fast.results.comparison import compare
-from radar_fast.results.difference import Comparison, Difference
-from radar_fast.results.summary import Entry, Estimate, Summary
-from radar_fast.run import aggregate, score, summarize
-from radar_fast.sample import (
-    Candidate,
-    EmbeddedImage,
-    ImageFile,
-    Markup,
-    Placeholder,
-    Prompt,
-    Reason,
-    ReasonKind,
-    Sample,
-    Scored,
-)
-from radar_fast.series import ScoredRun, score_series
+if TYPE_CHECKING:
+    from radar_fast.conditions import Conditions
+    from radar_fast.config import RunConfig
+    from radar_fast.engines import ENGINES, Engine, EngineOptions, EngineReport, EngineSpec, open_engine
+    from radar_fast.errors import (
+        BusyError,
+        DataError,
+        EngineError,
+        IncompleteError,
+        ModelError,
+        RadarError,
+        ResultsError,
+        UsageError,
+    )
+    from radar_fast.models.checkpoint import Checkpoint
+    from radar_fast.protocols import Protocol, open_protocol
+    from radar_fast.readers import Selection, open_reader
+    from radar_fast.results.comparison import compare
+    from radar_fast.results.difference import Comparison, Difference
+    from radar_fast.results.summary import Entry, Estimate, Summary
+    from radar_fast.run import aggregate, score, summarize
+    from radar_fast.sample import (
+        Candidate,
+        EmbeddedImage,
+        ImageFile,
+        Markup,
+        Placeholder,
+        Prompt,
+        Reason,
+        ReasonKind,
+        Sample,
+        Scored,
+    )
+    from radar_fast.series import ScoredRun, score_series
 
-__version__ = version("radar-fast")
+    __version__: str
+
+_HOMES = {
+    "conditions": ("Conditions",),
+    "config": ("RunConfig",),
+    "engines": ("ENGINES", "Engine", "EngineOptions", "EngineReport", "EngineSpec", "open_engine"),
+    "errors": (
+        "BusyError",
+        "DataError",
+        "EngineError",
+        "IncompleteError",
+        "ModelError",
+        "RadarError",
+        "ResultsError",
+        "UsageError",
+    ),
+    "models.checkpoint": ("Checkpoint",),
+    "protocols": ("Protocol", "open_protocol"),
+    "readers": ("Selection", "open_reader"),
+    "results.comparison": ("compare",),
+    "results.difference": ("Comparison", "Difference"),
+    "results.summary": ("Entry", "Estimate", "Summary"),
+    "run": ("aggregate", "score", "summarize"),
+    "sample": (
+        "Candidate",
+        "EmbeddedImage",
+        "ImageFile",
+        "Markup",
+        "Placeholder",
+        "Prompt",
+        "Reason",
+        "ReasonKind",
+        "Sample",
+        "Scored",
+    ),
+    "series": ("ScoredRun", "score_series"),
+}
+"""Module -> its public names, the very ones that are imported above for those who read types."""
+
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = importlib.import_module("importlib.metadata").version("radar-fast")
+    elif name in _HOME:
+        value = getattr(importlib.import_module(f"radar_fast.{_HOME[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "ENGINES",
@@ -50,6 +117,7 @@ __all__ = [
     "Entry",
     "Estimate",
     "ImageFile",
+    "IncompleteError",
     "Markup",
     "ModelError",
     "Placeholder",
