@@ -22,6 +22,7 @@ from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VL
 
 from radar_fast.demo.blueprint import PREPROCESSOR, make_config, make_tokenizer
 from radar_fast.demo.lessons import Lesson, ask, collate, draw_items, fingerprint, guarded_fingerprints, prepare
+from radar_fast.models.bounds import BOUNDS
 
 __all__ = ["evaluate", "save", "train"]
 
@@ -86,6 +87,8 @@ def train(out: Path) -> None:
     tokenizer.save_pretrained(common)
     (common / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (common / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR, indent=2) + "\n")
+    bounds = {name: PREPROCESSOR[name] for name in ("min_pixels", "max_pixels")}
+    (common / BOUNDS).write_text(json.dumps(bounds) + "\n")
     processor = Qwen2VLImageProcessorPil.from_pretrained(common)
     model: Any = Qwen2VLForConditionalGeneration(Qwen2VLConfig.from_pretrained(common)).float()
     say(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens, {len(drawn)} examples")

@@ -4,7 +4,8 @@ A protocol is data and two small functions: how a sample becomes a prompt, and w
 checkpoint's own processor sees it. Both engines take it as it is. One file a family.
 """
 
-from radar_fast.errors import UsageError
+from radar_fast.errors import ModelError, UsageError
+from radar_fast.models.bounds import BOUNDS, pixel_bounds
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols.base import Protocol
 from radar_fast.protocols.chat import chat, takes_roles
@@ -30,24 +31,31 @@ def open_protocol(
             (``qwen2vl``), InternVL (``internvl``), LLaVA-OneVision's projectors (``plain``), LLaVA 1.5 (``llava``) and
             LLaVA-Med (``llava-med``), or the checkpoint's own role-style chat template (``chat``).
         checkpoint: may be None only where no model is needed (the fake engine); then ``auto`` is ``qwen2vl``.
-        min_pixels: lower bound of an image's area after the processor's resize, in pixels; the published one where
-            the protocol has one.
+        min_pixels: lower bound of an image's area after the processor's resize, in pixels. Where neither bound is
+            given: those of the checkpoint's own ``radar_fast.json``, else the published ones where the protocol has
+            any.
         max_pixels: upper bound, likewise.
 
     Raises:
         UsageError: an unknown name, bounds that contradict each other or that the protocol does not know, or a
             protocol other than ``qwen2vl`` without a checkpoint.
-        ModelError: the checkpoint is none of the protocol's, or has no chat template that takes roles.
+        ModelError: the checkpoint is none of the protocol's, has no chat template that takes roles, or has bounds of
+            its own that cannot be read or that the protocol does not know.
     """
     check_choice("protocol", name, PROTOCOLS)
     if name == "auto":
         name = "qwen2vl" if checkpoint is None else _fitting(checkpoint)
+    own = None
+    if checkpoint is not None and min_pixels is None and max_pixels is None and (own := pixel_bounds(checkpoint.path)):
+        min_pixels, max_pixels = own
     if name == "qwen2vl":
         return qwen2vl(min_pixels, max_pixels)
     if checkpoint is None:
         raise UsageError(f"--protocol {name}: needs --model, whose tokenizer and processor it takes")
     if name == "chat":
         return chat(checkpoint, min_pixels, max_pixels)
+    if own:
+        raise ModelError(f"{checkpoint.path / BOUNDS}: --protocol {name} fixes the size of its images; remove the file")
     if min_pixels is not None or max_pixels is not None:
         raise UsageError(f"--min-pixels/--max-pixels: --protocol {name} fixes the size of its images; leave them out")
     return _OF_A_CHECKPOINT[name](checkpoint)
