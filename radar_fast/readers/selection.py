@@ -7,8 +7,12 @@ from fnmatch import fnmatchcase
 
 from radar_fast.errors import UsageError
 from radar_fast.sample import Sample
+from radar_fast.util.choices import did_you_mean
 
 __all__ = ["Selection"]
+
+_SHOWN = 6
+"""Names of tasks in an error."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,15 @@ class Selection:
                 raise UsageError(f"--ability: {glob!r} -> {ability!r}: give a glob on the task and a name")
 
     def apply(self, samples: Iterable[Sample]) -> Iterator[Sample]:
-        """The selected samples in the same order, lazily."""
+        """The selected samples in the same order, lazily.
+
+        Raises:
+            UsageError: after the last sample, where a glob of ``tasks`` matches no task.
+        """
         taken: Counter[str] = Counter()
+        names: dict[str, None] = {}
         for sample in samples:
+            names[sample.task] = None
             if self.tasks and not any(fnmatchcase(sample.task, glob) for glob in self.tasks):
                 continue
             if self.limit is not None and taken[sample.task] >= self.limit:
@@ -42,3 +52,8 @@ class Selection:
             taken[sample.task] += 1
             ability = next((name for glob, name in self.abilities if fnmatchcase(sample.task, glob)), sample.ability)
             yield sample if ability == sample.ability else replace(sample, ability=ability)
+        for glob in self.tasks:
+            if names and not any(fnmatchcase(name, glob) for name in names):
+                meant = did_you_mean(glob.strip("*"), names)
+                few = ", ".join(list(names)[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+                raise UsageError(f"--tasks {glob}: matches no task{meant}; the data have {len(names)}: {few}")
