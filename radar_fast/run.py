@@ -7,8 +7,9 @@ from typing import Any
 
 from radar_fast.benchmark import Benchmark, open_benchmark
 from radar_fast.config import RunConfig
-from radar_fast.engines import WINDOW, Engine, choose_engine
+from radar_fast.engines import WINDOW, Engine, EngineReport, choose_engine
 from radar_fast.engines.session import EngineSession
+from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.results.folder import ResultFolder
@@ -38,8 +39,15 @@ def score(config: RunConfig, progress: Progress | None = None) -> Summary:
         return score_checkpoint(config, open_benchmark(config, progress), session, progress)
 
 
-def score_checkpoint(config: RunConfig, benchmark: Benchmark, session: EngineSession, progress: Progress) -> Summary:
-    """The same in an engine that may have scored another checkpoint before, on a benchmark that has been surveyed."""
+def score_checkpoint(
+    config: RunConfig, benchmark: Benchmark, session: EngineSession, progress: Progress, name: str | None = None
+) -> Summary:
+    """The same in an engine that may have scored another checkpoint before, on a benchmark that has been surveyed.
+
+    ``name`` is what progress calls it; None: as the checkpoint folder.
+    """
+    name = name or (config.model.resolve().name if config.model else benchmark.name)
+    _refuse_series(config.out)
     folder, found = ResultFolder(config.out), benchmark.survey
     clock = Clock()
     clock.add("survey", benchmark.seconds)
@@ -53,8 +61,6 @@ def score_checkpoint(config: RunConfig, benchmark: Benchmark, session: EngineSes
         protocol = open_protocol(config.protocol, checkpoint, min_pixels=least, max_pixels=most)
         spec, why = choose_engine(config.engine, config.options)
         options = spec.resolve(checkpoint, config.options)
-    if why:
-        progress.say(f"engine {config.engine}: {spec.name}, because {why}")
     with clock.measure("fingerprint"):
         identity: dict[str, Any] = {
             "model": {"files": checkpoint.fingerprint()} if checkpoint else None,
@@ -75,33 +81,57 @@ def score_checkpoint(config: RunConfig, benchmark: Benchmark, session: EngineSes
             )
         left = found.samples - len(journal.done)
         if journal.done:
-            progress.say(f"{config.out}: {len(journal.done)} samples are scored already, {left} are left")
+            tell = progress.say if left > 0 else progress.detail
+            tell(f"{name}: {len(journal.done)} samples are scored already, {left} are left")
         if left > 0:
             with clock.measure("engine"):
                 engine = session.open(spec, checkpoint, protocol, options, expected=left)
             before = session.kept
-            ready = clock.seconds()["engine"]
-            report = engine.describe()
-            progress.say(f"{report.title}, {report.device}, {report.dtype}, ready in {ready:.0f} s")
+            tell = progress.say if session.anew else progress.detail
+            tell(_ready(engine.describe(), clock.seconds()["engine"], f"{config.engine}: {why}" if why else ""))
             with clock.measure("scoring"):
-                _score_rest(engine, protocol, benchmark, journal, progress, clock)
+                _score_rest(engine, protocol, benchmark, journal, progress, clock, name)
             report = engine.describe() if before is None else engine.describe().since(before)
             folder.amend(engine={**report.to_dict(), **_seconds(clock)})
     return summarize(config.out, official_out=config.official_out)
 
 
+def _refuse_series(out: Path) -> None:
+    """Raise UsageError where ``out`` holds other runs' result folders: one amid them would be taken for theirs."""
+    if (out / "run.json").exists():
+        return
+    if found := next(chain(out.glob("*/run.json"), out.glob("*/*/run.json")), None):
+        raise UsageError(
+            f"--out {out}: holds the results of a series ({found.parent.relative_to(out)} is one of them), and is not "
+            "made a run's own; name a new folder in it"
+        )
+
+
+def _ready(report: EngineReport, seconds: float, why: str) -> str:
+    """The engine in a line, e.g. ``vLLM 0.32, cpu, float32, ready in 61 s``."""
+    device = report.device_name if report.device == "cuda" else report.device
+    parts = [report.title, *(part for part in (device, report.dtype) if part != "none"), f"ready in {seconds:.0f} s"]
+    return ", ".join(parts) + (f" ({why})" if why else "")
+
+
 def _score_rest(
-    engine: Engine, protocol: Protocol, benchmark: Benchmark, journal: Journal, progress: Progress, clock: Clock
+    engine: Engine,
+    protocol: Protocol,
+    benchmark: Benchmark,
+    journal: Journal,
+    progress: Progress,
+    clock: Clock,
+    name: str,
 ) -> None:
     done = frozenset(journal.done)  # as it was: windows must not depend on how far this run has come
-    progress.start(benchmark.survey.samples, len(done))
     try:
+        progress.start(name, benchmark.survey.samples, len(done))
         unfit: list[Scored] = []
         with clock.measure("first sample"):
             stream = engine.score(_prompts(benchmark.samples(), protocol, done, unfit))
             first = next(stream, None)
         passed = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in clock.seconds().items())
-        progress.say(f"until the first sample: {passed}")
+        progress.detail(f"{name}: until the first sample: {passed}")
         for scored in chain(() if first is None else (first,), stream):
             fresh = [record_of(result) for result in (*unfit, scored) if result.sample.key not in done]
             unfit.clear()

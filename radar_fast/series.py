@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -105,6 +106,14 @@ def plan_jobs(
     )
 
 
+def _told(label: str, summary: Summary, seconds: float) -> str:
+    """A job that is done, in a line."""
+    overall = summary.overall
+    sds = "no SDS" if overall.sds is None else f"SDS {overall.sds:.4f}"
+    unscored = f", {overall.unscored} unscored" if overall.unscored else ""
+    return f"{label}: {sds}, {overall.scored} samples{unscored}, {seconds:.0f} s"
+
+
 def score_series(
     config: RunConfig,
     models: Sequence[str | Path] = (),
@@ -145,12 +154,14 @@ def score_series(
     done: dict[Job, ScoredRun] = {}
     with EngineSession() as session:
         for job in jobs:
-            if len(jobs) > 1:
-                progress.say(f"\n{job.out.relative_to(config.out)}")
             benchmark = benchmarks[job.benchmark]
             one = replace(configs[job.benchmark], model=job.model, out=job.out)
-            summary = score_checkpoint(one, benchmark, session, progress)
+            label = job.name if len(benchmarks) == 1 else f"{benchmark.name}/{job.name}"
+            started = time.perf_counter()
+            summary = score_checkpoint(one, benchmark, session, progress, label)
             done[job] = ScoredRun(benchmark.name, job.name, job.out, summary)
+            if len(jobs) > 1:
+                progress.say(_told(label, summary, time.perf_counter() - started))
     if config.options.preprocess_cache is None and len(chosen) > 1:
         shutil.rmtree(ours, ignore_errors=True)
     return [done[job] for job in sorted(jobs, key=lambda job: job.benchmark)]

@@ -10,9 +10,9 @@ from radar_fast.config import RunConfig
 from radar_fast.demo.mini_m3 import write_mini_m3
 from radar_fast.demo.series import write_checkpoints
 from radar_fast.errors import ResultsError
-from radar_fast.run import score
+from radar_fast.series import score_series
+from radar_fast.terminal.growth import growth_tables
 from radar_fast.terminal.progress import progress_on
-from radar_fast.terminal.tables import growth_table
 
 __all__ = ["PIXELS", "show"]
 
@@ -29,29 +29,29 @@ def show(out: Path, console: Console, *, data_only: bool = False, engine: str = 
         RadarError: ``out`` cannot be written, or the engine fails.
     """
     data, checkpoints, results = out / "mini-m3", out / "checkpoints", out / "results"
-    say = progress_on(console).say
+    progress = progress_on(console)
     _once(data, write_mini_m3)
     _once(checkpoints, write_checkpoints)
     series = sorted(checkpoints.glob("step-*"), key=lambda folder: int(folder.name.removeprefix("step-")))
-    say(f"{data}: the benchmark\n{checkpoints}: {len(series)} checkpoints of one training run")
+    progress.say(f"{data}: the benchmark\n{checkpoints}: {len(series)} checkpoints of one training run")
     if data_only:
         return
-    steps = []
-    for checkpoint in series:
-        say(f"\n{checkpoint.name}")
-        config = RunConfig(
-            model=checkpoint,
-            data=data,
-            out=results / checkpoint.name,
-            engine=engine,
-            min_pixels=PIXELS,
-            max_pixels=PIXELS,
-        )
-        steps.append((checkpoint.name.removeprefix("step-"), score(config, progress_on(console)).to_dict()))
-    for section, heading in (("tasks", "task"), ("directories", "directory"), ("abilities", "ability")):
-        say(f"\nSDS by {heading} at training step")
-        console.print(growth_table(steps, section, heading))
-    say(f"\nresults in {results}; look closer with: radar-fast summarize {results / series[-1].name}")
+    config = RunConfig(
+        model=series[-1],
+        data=data,
+        out=results,
+        engine=engine,
+        # The checkpoints say so themselves, but for those that an earlier radar-fast has written.
+        min_pixels=PIXELS,
+        max_pixels=PIXELS,
+    )
+
+    steps = [(run.name, run.summary) for run in score_series(config, series, progress=progress)]
+    for title, table in growth_tables(steps, console.width):
+        progress.say(f"\n{title} at training step")
+        console.print(table)
+    progress.say(f"\nresults in {results}; next, a checkpoint of its own, with the numbers of its column:")
+    progress.say(f"  radar-fast score --model {series[-1]} --data {data} --out {out / 'mine'}")
 
 
 def _once(folder: Path, write: Callable[[Path], object]) -> None:

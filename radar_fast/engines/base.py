@@ -50,9 +50,9 @@ class EngineReport:
 
     @property
     def title(self) -> str:
-        """What a person calls it, e.g. ``vLLM 0.32.0``."""
+        """What a person calls it, e.g. ``vLLM 0.32`` for 0.32.0+cpu."""
         name = "vLLM" if self.name == "vllm" else self.name
-        return name if self.version is None else f"{name} {self.version}"
+        return name if self.version is None else f"{name} {self.version.partition('+')[0].removesuffix('.0')}"
 
     def since(self, earlier: "EngineReport") -> "EngineReport":
         """The same with only what was counted and timed after ``earlier``."""

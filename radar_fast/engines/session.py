@@ -23,6 +23,8 @@ class EngineSession:
         self.kept: EngineReport | None = None
         """What the engine had counted when the last :meth:`open` found it with this very checkpoint in it; None where
         it was opened anew or took other weights, and hence counts from nothing."""
+        self.anew = False
+        """Whether the last :meth:`open` loaded an engine, and not only weights into one."""
 
     def get_ready(self, name: str, options: EngineOptions, expected: int) -> None:
         """Start what takes long and needs no checkpoint, while the caller imports what needs one."""
@@ -55,7 +57,7 @@ class EngineSession:
         """
         made_for = (spec.name, dict(protocol.settings), options)
         try:
-            self.kept = None
+            self.kept, self.anew = None, False
             if self._fits(checkpoint, made_for) and self._engine is not None and checkpoint is not None:
                 if self._checkpoint is not None and self._checkpoint.path == checkpoint.path:
                     self.kept = self._engine.describe()
@@ -64,7 +66,7 @@ class EngineSession:
             else:
                 self._close_engine()
                 context = EngineContext(expected=expected, fork_server=self._fork_server)
-                self._engine = spec.open(checkpoint, protocol, options, context)
+                self._engine, self.anew = spec.open(checkpoint, protocol, options, context), True
         except BaseException:
             self.close()
             raise

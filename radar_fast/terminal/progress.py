@@ -1,33 +1,31 @@
 """How far a run is, for whoever watches: a live bar on a terminal, plain lines elsewhere, or nothing."""
 
 import time
+from dataclasses import dataclass
 from typing import Protocol
 
 from rich import progress as bars
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.table import Column
 from rich.text import Text
 
-__all__ = ["BarProgress", "LineProgress", "Progress", "SilentProgress", "progress_on"]
+__all__ = ["BarProgress", "ConsoleProgress", "LineProgress", "Progress", "SilentProgress", "Tally", "progress_on"]
 
 
 class Progress(Protocol):
-    """What the pipeline tells while it runs."""
+    """What the pipeline tells while it runs. ``say`` and ``detail`` may come at any time, ``advance`` only between
+    ``start`` and ``stop``."""
 
     def say(self, text: str) -> None:
-        """One line of news."""
+        """News that everybody wants, in a line."""
         ...
 
-    def start(self, total: int, done: int) -> None:
-        """Scoring begins: ``total`` samples in all, ``done`` of them by an earlier run."""
+    def detail(self, text: str) -> None:
+        """News for those who look closely, such as where the time goes, in a line."""
+        ...
+
+    def start(self, name: str, total: int, done: int) -> None:
+        """Scoring of what is called ``name`` begins: ``total`` samples in all, ``done`` of them by an earlier run."""
         ...
 
     def advance(self) -> None:
@@ -45,7 +43,10 @@ class SilentProgress:
     def say(self, text: str) -> None:
         """Nothing."""
 
-    def start(self, total: int, done: int) -> None:
+    def detail(self, text: str) -> None:
+        """Nothing."""
+
+    def start(self, name: str, total: int, done: int) -> None:
         """Nothing."""
 
     def advance(self) -> None:
@@ -55,76 +56,142 @@ class SilentProgress:
         """Nothing."""
 
 
-class LineProgress:
-    """A line now and then, for logs: at every tenth of the way, but no more often than every 10 s."""
+@dataclass
+class Tally:
+    """How far the scoring is that was started last."""
 
-    def __init__(self, console: Console, interval: float = 10.0) -> None:
-        self._console, self._interval = console, interval
+    name: str
+    """What is being scored."""
+    total: int
+    """All its samples."""
+    before: int
+    """Of them, those that an earlier run has scored: no rate counts them."""
+    began: float
+    """When it was started, in seconds of the monotonic clock."""
+    fresh: int = 0
+    """Samples of this run."""
+    ended: float | None = None
+    """When it was over; None until then."""
+
+    @property
+    def done(self) -> int:
+        """Samples that are in the journal."""
+        return self.before + self.fresh
+
+    @property
+    def seconds(self) -> float:
+        """Since it began, or from its beginning to its end."""
+        return (self.ended or time.monotonic()) - self.began
+
+    @property
+    def rate(self) -> float:
+        """Samples of this run, per second."""
+        return self.fresh / max(self.seconds, 1e-9)
+
+
+class ConsoleProgress:
+    """What the two for a console share: news are printed, and samples counted."""
+
+    def __init__(self, console: Console, *, verbose: bool = False) -> None:
+        self._console, self._verbose = console, verbose
+        self.tally: Tally | None = None
+        """Of the scoring that was started last; None before the first."""
 
     def say(self, text: str) -> None:
-        """Print it."""
+        """Print it, above the bar if there is one."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def start(self, total: int, done: int) -> None:
-        """Remember where and when it began."""
-        self._total, self._done, self._before = total, done, done
-        self._began = self._said = time.monotonic()
+    def detail(self, text: str) -> None:
+        """Print it if it was asked for."""
+        if self._verbose:
+            self.say(text)
+
+    def start(self, name: str, total: int, done: int) -> None:
+        """Begin to count."""
+        self.tally = Tally(name, total, done, time.monotonic())
 
     def advance(self) -> None:
-        """Print a line if one is due."""
-        self._done += 1
-        now = time.monotonic()
-        if self._done == self._total or now - self._said >= self._interval:
-            self._said = now
-            rate = (self._done - self._before) / max(now - self._began, 1e-9)
-            left = (self._total - self._done) / rate
-            self.say(f"{self._done}/{self._total} samples, {rate:.1f} samples/s, {_duration(left)} left")
+        """Count one more."""
+        if self.tally is not None:
+            self.tally.fresh += 1
 
     def stop(self) -> None:
-        """Nothing to clear."""
+        """End the time that counts."""
+        if self.tally is not None and self.tally.ended is None:
+            self.tally.ended = time.monotonic()
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
+class LineProgress(ConsoleProgress):
+    """A line now and then, for logs."""
+
+    def __init__(self, console: Console, *, verbose: bool = False, interval: float = 10.0) -> None:
+        """``interval``: least time between two lines, in seconds."""
+        super().__init__(console, verbose=verbose)
+        self._interval = interval
+
+    def start(self, name: str, total: int, done: int) -> None:
+        """Begin to count; the first line is due after an interval."""
+        super().start(name, total, done)
+        self._said = time.monotonic()
+
+    def advance(self) -> None:
+        """Count one more, and print a line if one is due."""
+        super().advance()
+        now, tally = time.monotonic(), self.tally
+        if tally is not None and now - self._said >= self._interval:
+            self._said = now
+            left = (tally.total - tally.done) / tally.rate
+            self.say(
+                f"{tally.name}: {tally.done}/{tally.total} samples, {tally.rate:.1f} samples/s, {_duration(left)} left"
+            )
+
+
+class _Rate(bars.ProgressColumn):
+    def render(self, task: bars.Task) -> Text:
         return Text(f"{task.speed:.1f} samples/s" if task.speed else "- samples/s", style="progress.data.speed")
 
 
-class BarProgress:
-    """A live bar with samples/s and the time left."""
+class BarProgress(ConsoleProgress):
+    """A live bar with the name, samples/s and the time left, which goes when it is done."""
 
-    def __init__(self, console: Console) -> None:
-        self._progress = bars.Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
+    _bar: bars.Progress | None = None
+
+    def start(self, name: str, total: int, done: int) -> None:
+        """Show the bar."""
+        self.stop()
+        super().start(name, total, done)
+        self._bar = bars.Progress(
+            bars.SpinnerColumn(),
+            bars.TextColumn(
+                "{task.description}", markup=False, table_column=Column(max_width=24, no_wrap=True, overflow="ellipsis")
+            ),
+            bars.BarColumn(bar_width=None),
+            bars.MofNCompleteColumn(),
             _Rate(),
-            TimeRemainingColumn(),
-            console=console,
+            bars.TimeRemainingColumn(compact=True),
+            console=self._console,
             transient=True,
         )
-
-    def say(self, text: str) -> None:
-        """Print it above the bar."""
-        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    def start(self, total: int, done: int) -> None:
-        """Show the bar."""
-        self._task = self._progress.add_task("scoring", total=total, completed=done)
-        self._progress.start()
+        self._task = self._bar.add_task(name, total=total, completed=done)
+        self._bar.start()
 
     def advance(self) -> None:
         """Move it on."""
-        self._progress.advance(self._task)
+        super().advance()
+        if self._bar is not None:
+            self._bar.advance(self._task)
 
     def stop(self) -> None:
         """Clear it."""
-        self._progress.stop()
+        super().stop()
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
 
-def progress_on(console: Console) -> Progress:
+def progress_on(console: Console, *, verbose: bool = False) -> ConsoleProgress:
     """A bar where the console is a terminal, lines otherwise."""
-    return BarProgress(console) if console.is_terminal else LineProgress(console)
+    return (BarProgress if console.is_terminal else LineProgress)(console, verbose=verbose)
 
 
 def _duration(seconds: float) -> str:

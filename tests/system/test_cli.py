@@ -34,9 +34,9 @@ def summary_of(out: Path) -> dict[str, Any]:
     return summary
 
 
-def refused(result: Run, *words: str) -> None:
-    """Exit status 2, one line on standard error that holds the words, no traceback."""
-    assert result.returncode == 2, result.stdout + result.stderr
+def refused(result: Run, *words: str, status: int = 2) -> None:
+    """The exit status, one line on standard error that holds the words, no traceback."""
+    assert result.returncode == status, result.stdout + result.stderr
     assert "Traceback" not in result.stderr + result.stdout
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     for word in words:
@@ -435,7 +435,7 @@ def test_two_at_once(tmp_path: Path) -> None:
     assert radar(*base).returncode == 0
     with (out / "samples.jsonl").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        refused(radar(*base), "another process")
+        refused(radar(*base), "another process", status=75)
 
 
 # Bad records and images, through the real engine ---------------------------------------------------------------------

@@ -284,7 +284,7 @@ def test_on_the_command_line(parts: Path, tmp_path: Path) -> None:
     words = ["compose", "--llm", str(parts / "med"), "--vision", str(parts / "clip"), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
-    assert "4 tokens an image (<unk>), protocol llava-med" in result.output
+    assert "4 tokens for each image (<unk>), protocol llava-med" in result.output
     again = CliRunner().invoke(main, words)
     assert again.exit_code == 2
     assert again.output.startswith("radar-fast: --out ")

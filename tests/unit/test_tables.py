@@ -57,8 +57,9 @@ def test_what_only_some_benchmarks_have_gets_a_table_of_its_own(width: int) -> N
         *records(5, "easy", "gap", version="easy"),
         *records(6, "hard", "gap", version="hard"),
     ]
-    summary = summarize(everything, bootstrap=20).to_dict()
-    lines = shown(summary_tables(summary, width), width)
+    made = summarize(everything, bootstrap=20)
+    lines = shown(summary_tables(made, width), width)
+    summary = made.to_dict()
     tasks: Any = summary["tasks"]
     rows = {line.split("  ")[0]: line.split()[-3:] for line in lines}
     assert rows["MMBench: circular"] == [f"{tasks['MMBench']['circular']['accuracy']:.4f}", "3", "0"]
@@ -75,21 +76,47 @@ def test_what_only_some_benchmarks_have_gets_a_table_of_its_own(width: int) -> N
     assert all(len(line) <= width for line in lines)
 
 
-def test_most_benchmarks_have_three_tables() -> None:
-    assert len(summary_tables(summarize(records(1), bootstrap=0).to_dict(), 160)) == 3
+def headings(tables: Iterable[Table]) -> list[str]:
+    return [str(table.columns[0].header) for table in tables]
+
+
+def test_a_section_that_only_repeats_another_is_left_out() -> None:
+    one = records(1)
+    assert headings(summary_tables(summarize(one, bootstrap=0), 160)) == ["task"], "one task, directory and ability"
+    each = [*records(1, "a", "x"), *records(2, "b", "y")]
+    assert headings(summary_tables(summarize(each, bootstrap=0), 160)) == ["task"], "a directory for each task"
+    grouped = [*records(1, "a", "x"), *records(2, "b", "x"), *records(3, "c", "y")]
+    assert headings(summary_tables(summarize(grouped, bootstrap=0), 160)) == ["task", "directory"]
+
+
+def test_what_all_names_share_stands_in_the_heading_alone() -> None:
+    [table] = summary_tables(summarize([*records(1, "red_32"), *records(2, "blue_32")], bootstrap=0), 80)
+    assert headings([table]) == ["task (*_32)"]
+    assert [line.split()[0] for line in shown([table], 80)] == ["task", "blue", "red", "overall"]
+
+
+def test_long_names_do_not_take_a_second_line_at_80_columns() -> None:
+    tasks = ["general_visual_question_answering", "Wiki_attraction_identification"]
+    everything = [record for seed, task in enumerate(tasks) for record in records(seed, task, count=4)]
+    everything += [record for seed, task in enumerate(tasks) for record in records(seed, f"{task}s", "e", count=4)]
+    [task, directory] = summary_tables(summarize(everything, bootstrap=20), 80)
+    lines = shown([task], 80)
+    assert len(lines) == 1 + 4
+    assert any(line.startswith("general_visual_question_answerings ") for line in lines)
+    assert directory.row_count == 3, "the overall row is under the last table"
 
 
 @pytest.mark.parametrize(("width", "numbers"), [(80, 7), (160, 12)])
 def test_a_comparison_fits_a_terminal(width: int, numbers: int) -> None:
     first, second = collect(records(1)).outcomes, collect(records(2)).outcomes
-    comparison = compare_tables(first, second, bootstrap=50).to_dict()
+    comparison = compare_tables(first, second, bootstrap=50)
     lines = shown(comparison_tables(comparison, width), width)
     _, row = (line for line in lines if line.startswith("task "))  # the heading, and the task of that name
-    overall: Any = comparison["overall"]
+    overall = comparison.overall
     cells = row.replace(" to ", "to").split()
     assert len(cells) == numbers
-    assert cells[3] == f"{overall['sds']:+.4f}"
+    assert cells[3] == f"{overall.sds:+.4f}"
     assert all(len(line) <= width for line in lines)
     assert any(line.startswith("overall") for line in lines)
-    nothing = comparison_tables(compare_tables(first, [], bootstrap=50).to_dict(), width)
+    nothing = comparison_tables(compare_tables(first, [], bootstrap=50), width)
     assert any(line.startswith("overall") and " - " in line for line in shown(nothing, width))

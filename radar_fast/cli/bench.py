@@ -1,0 +1,122 @@
+"""``radar-fast bench``: engines and what they are compared with, side by side."""
+
+import os
+from typing import Any
+
+import rich_click as click
+
+from radar_fast.cli.engine import engine_options, options_of_engine
+from radar_fast.cli.help import Command
+from radar_fast.cli.options import (
+    HOW,
+    OUTPUT,
+    asking_options,
+    format_option,
+)
+from radar_fast.cli.status import UNSCORED, leave
+from radar_fast.cli.types import PATH, pairs_of
+from radar_fast.errors import UsageError
+from radar_fast.terminal.output import standard_output
+
+__all__ = ["bench"]
+
+_WHAT = "What to measure"
+_SAMPLES = "On which samples"
+
+
+@click.command(cls=Command)
+@click.option(
+    "--model",
+    required=True,
+    metavar="DIR|CONFIG|NAME",
+    panel=_WHAT,
+    help="A checkpoint folder; a config.json, qwen2vl-2b or qwen2vl-70m, for random weights at full size; or demo.",
+)
+@click.option(
+    "--tokenizer", type=PATH, metavar="DIR", panel=_WHAT, help="Tokenizer and image processor of a config alone."
+)
+@click.option(
+    "--engines", default="transformers", show_default=True, metavar="NAME,...", panel=_WHAT, help="transformers, vllm."
+)
+@click.option(
+    "--peers",
+    default="published",
+    show_default=True,
+    metavar="NAME,...",
+    panel=_WHAT,
+    help="published, per-candidate, vllm-prompt-logprobs, vllm-token-ids.",
+)
+@click.option(
+    "--rounds", type=int, default=3, show_default=True, metavar="N", panel=_WHAT, help="Timed rounds, after a warm-up."
+)
+@click.option(
+    "--data", type=PATH, metavar="DIR", panel=_SAMPLES, help="The benchmark folder; without it pictures are generated."
+)
+@format_option(_SAMPLES)
+@click.option("--field", "fields", multiple=True, metavar="OURS=THEIRS", panel=_SAMPLES, help="As for score.")
+@click.option(
+    "--samples", type=int, default=32, show_default=True, metavar="N", panel=_SAMPLES, help="Samples in a round."
+)
+@click.option(
+    "--candidates", type=int, metavar="K", panel=_SAMPLES, help="Cut every sample to K candidates.  [generated: 4]"
+)
+@click.option(
+    "--size", default="336-1000", show_default=True, metavar="A-B", panel=_SAMPLES, help="Sides of generated pictures."
+)
+@click.option(
+    "--question-words",
+    "words",
+    type=int,
+    default=0,
+    metavar="N",
+    panel=_SAMPLES,
+    help="Words before generated questions.",
+)
+@asking_options(HOW)
+@engine_options()
+@click.option("--plot", type=PATH, metavar="FILE.png", panel=OUTPUT, help="Also draw the result.")
+@click.help_option("-h", "--help", panel=OUTPUT)
+def bench(engines: str, peers: str, size: str, fields: tuple[str, ...], **options: Any) -> None:
+    """Measure engines against what users run today, side by side on the same samples.
+
+    Prints tables, then one line of JSON. Exit status: 0 done; 1 done, but the logits of some contender are not those
+    of the first; 2 the input or the usage is wrong.
+    """
+    import orjson
+
+    from radar_fast.bench.config import BenchConfig
+    from radar_fast.bench.process import ENVIRONMENT
+    from radar_fast.bench.report import check_plot, tables_of, write_plot
+    from radar_fast.terminal.progress import progress_on
+
+    config = BenchConfig(
+        engines=tuple(filter(None, engines.split(","))),
+        peers=tuple(filter(None, peers.split(","))),
+        size=_span("--size", size),
+        fields=dict(pairs_of("--field", fields)),
+        options=options_of_engine(options),
+        **options,
+    )
+    check_plot(config.plot)
+    os.environ.update(ENVIRONMENT)  # before torch is imported here: this process must not spin beside its contenders
+    console = standard_output()
+    progress = progress_on(console)
+    progress.say("loading torch and transformers...")
+    from radar_fast.bench.race import bench as race
+
+    report = race(config, progress)
+    for table in tables_of(report):
+        console.print()
+        console.print(table)
+    if config.plot is not None:
+        write_plot(report, config.plot)
+    click.echo(f"\n{orjson.dumps(report).decode()}")
+    if not all(row["agrees"] for row in report["rows"]):
+        leave(UNSCORED)
+
+
+def _span(option: str, text: str) -> tuple[int, int]:
+    least, dash, largest = text.partition("-")
+    if not (dash and least.isdecimal() and largest.isdecimal()):
+        raise UsageError(f"{option} {text}: is not of the form A-B, two whole numbers")
+    return int(least), int(largest)

@@ -1,0 +1,151 @@
+"""``radar-fast score``: checkpoints on benchmarks."""
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from radar_fast.cli.engine import engine_option, engine_options, options_of_engine
+from radar_fast.cli.options import (
+    ADVANCED,
+    OUTPUT,
+    WHAT,
+    asking_options,
+    condition_options,
+    data_options,
+    sample_options,
+    symlink_option,
+)
+from radar_fast.cli.status import INTERRUPTED, exit_by, leave
+from radar_fast.cli.types import PATH, Many, ManyCommand, expanded, pairs_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from radar_fast.series import ScoredRun
+    from radar_fast.terminal.progress import ConsoleProgress
+
+__all__ = ["score"]
+
+
+_STATUSES = """Exit status: 0 done; 1 done, but some samples could not be scored (other than by the 12-image rule);
+2 the input or the usage is wrong; 75 trying again later may help (the result folder is in use, or a checkpoint is not
+complete yet); 130 interrupted: the same command goes on from there."""
+
+
+@click.command(cls=ManyCommand, epilog=_STATUSES)
+@click.option(
+    "--model",
+    "models",
+    cls=Many,
+    metavar="DIR...",
+    panel=WHAT,
+    help="Checkpoint folders, one or many, or a pattern in quotes: 'ckpt/step-*'.",
+)
+@click.option(
+    "--data", cls=Many, metavar="DIR...", required=True, panel=WHAT, help="Benchmark folders, one or many, likewise."
+)
+@data_options()
+@sample_options()
+@condition_options()
+@asking_options()
+@engine_option()
+@engine_options()
+@click.option(
+    "--out",
+    type=PATH,
+    metavar="DIR",
+    required=True,
+    panel=OUTPUT,
+    help="The result folder; an interrupted run goes on. Of several checkpoints DIR/CHECKPOINT, of several benchmarks "
+    "too DIR/BENCHMARK/CHECKPOINT.",
+)
+@click.option(
+    "--name",
+    default="{name}",
+    show_default=True,
+    metavar="TEXT",
+    panel=OUTPUT,
+    help="What a checkpoint is called, with {name}, {parent} and {grandparent} for its folder and those above it: "
+    "'{parent}' for iter_100/hf.",
+)
+@click.option(
+    "--official-out", type=PATH, metavar="DIR", panel=OUTPUT, help="Also write the published scripts' files here."
+)
+@click.option("-v", "--verbose", is_flag=True, panel=OUTPUT, help="Say where the time goes, and what was computed.")
+@symlink_option()
+@click.option(
+    "--trust-remote-code", is_flag=True, panel=ADVANCED, help="Run Python code that lies in the checkpoint folder."
+)
+@click.help_option("-h", "--help", panel=ADVANCED, help="Show this and exit.")
+def score(
+    models: tuple[str, ...],
+    data: tuple[str, ...],
+    name: str,
+    verbose: bool,
+    **options: Any,
+) -> None:
+    """Score checkpoints on benchmarks: how much does each prefer the correct answers?
+
+    One checkpoint, a series in one engine, and a trial of the data without a GPU:
+      radar-fast score --model ckpt/step-2000 --data M3-Bench --out results/2000
+      radar-fast score --model 'ckpt/step-*' --data M3-Bench --out results
+      radar-fast score --engine fake --data M3-Bench --out trial --limit 10
+    """
+    from radar_fast.config import RunConfig
+    from radar_fast.terminal.output import standard_output
+    from radar_fast.terminal.progress import progress_on
+
+    folders, benchmarks = expanded("--model", models), expanded("--data", data)
+    config = RunConfig(
+        model=folders[0] if folders else None,
+        data=benchmarks[0],
+        fields=dict(pairs_of("--field", options.pop("fields"))),
+        abilities=tuple(pairs_of("--ability", options.pop("abilities"), repeats=True)),
+        options=options_of_engine(options),
+        **options,
+    )
+    console = standard_output()
+    progress = progress_on(console, verbose=verbose)
+    if config.engine != "fake":
+        progress.say("loading torch and transformers...")
+    try:
+        from radar_fast.series import score_series
+
+        runs = score_series(config, folders, benchmarks, name=name, progress=progress)
+    except KeyboardInterrupt:
+        click.echo(f"\nradar-fast: {_kept(progress)}; run the same command again", err=True)  # below the ^C
+        leave(INTERRUPTED)
+    _print(console, runs, verbose=verbose)
+    click.echo(f"\n{_pace(progress, len(runs))}results in {config.out}")
+    exit_by(*(run.summary for run in runs))
+
+
+def _kept(progress: "ConsoleProgress") -> str:
+    """What an interrupted run leaves."""
+    tally = progress.tally
+    if tally is None:
+        return "interrupted before anything was scored"
+    return f"interrupted: {tally.done} of {tally.total} samples of {tally.name} are kept"
+
+
+def _pace(progress: "ConsoleProgress", runs: int) -> str:
+    """How fast a single run was, in what it scored itself."""
+    if runs > 1:
+        return ""
+    if progress.tally is None:
+        return "nothing was left to score; "
+    return f"{progress.tally.fresh} samples in {progress.tally.seconds:.0f} s; "
+
+
+def _print(console: "Console", runs: "list[ScoredRun]", *, verbose: bool) -> None:
+    """A summary for each benchmark, or a table of growth where it has several checkpoints."""
+    from radar_fast.terminal.summaries import print_growth, print_summary
+
+    for benchmark in dict.fromkeys(run.benchmark for run in runs):
+        series = [run for run in runs if run.benchmark == benchmark]
+        if len(series) < len(runs):
+            click.echo(f"\n{benchmark}")
+        if len(series) > 1:
+            print_growth(console, [(run.name, run.summary) for run in series], series[0].out, series[-1].out)
+        else:
+            print_summary(console, series[0].summary, verbose=verbose)
