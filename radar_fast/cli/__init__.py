@@ -76,7 +76,10 @@ def _said_by_click(error: click.ClickException) -> str:
     return text if ctx is None or ctx.parent is None else f"{text}; see radar-fast {ctx.info_name} --help"
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+_COMPLETION = 'Completion in bash: eval "$(_RADAR_FAST_COMPLETE=bash_source radar-fast)"; zsh and fish likewise.'
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_COMPLETION)
 @click.rich_config(help_config=HELP)
 @click.version_option(package_name="radar-fast")
 @click.command_panel("Scoring", commands=["score", "demo"])

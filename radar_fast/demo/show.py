@@ -50,8 +50,8 @@ def show(out: Path, console: Console, *, data_only: bool = False, engine: str = 
     for title, table in growth_tables(steps, console.width):
         progress.say(f"\n{title} at training step")
         console.print(table)
-    progress.say(f"\nresults in {results}; next, a checkpoint of its own, with the numbers of its column:")
-    progress.say(f"  radar-fast score --model {series[-1]} --data {data} --out {out / 'mine'}")
+    progress.say(f"\nresults in {results}")
+    progress.say(f"next: radar-fast score --model {series[-1]} --data {data} --out {out / 'mine'}")
 
 
 def _once(folder: Path, write: Callable[[Path], object]) -> None:
