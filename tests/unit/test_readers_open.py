@@ -177,7 +177,9 @@ def test_selection() -> None:
         "MMBench_ocr",
         "MMBench_topic",
     }
-    assert list(Selection(tasks=("mmbench*",)).apply(everything)) == []
+    assert len(list(Selection(tasks=("MMBench*", "Wiki")).apply(everything))) == len(everything), "globs add up"
+    with pytest.raises(UsageError, match=r"--tasks mmbench\*: matches no task; the data have 3: "):
+        list(Selection(tasks=("MMBench*", "mmbench*")).apply(everything))
     assert [sample.id for sample in Selection(limit=2).apply(everything)] == ["0"] * 3 + ["1"] * 3
     chosen = Selection(abilities=(("*_ocr", "reading"), ("MMBench*", "seeing"))).apply(everything)
     assert {(sample.task, sample.ability) for sample in chosen} == {
@@ -190,7 +192,7 @@ def test_selection() -> None:
 @pytest.mark.parametrize(
     ("wrong", "word"),
     [
-        ({"tasks": ""}, "tasks"),
+        ({"tasks": ("",)}, "tasks"),
         ({"limit": 0}, "limit"),
         ({"limit": -1}, "limit"),
         ({"abilities": (("*", " "),)}, "--ability"),
