@@ -95,7 +95,14 @@ def test_ten_kills_of_the_real_engine(tmp_path: Path) -> None:
 def test_a_polite_end_keeps_the_journal_too(tmp_path: Path, number: signal.Signals) -> None:
     data, out = write_jsonl(tmp_path / "data", count=400), tmp_path / "out"
     words = command("--engine", "fake", "--data", data, "--out", out)
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=uncovered()) as process:
+    with subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=uncovered(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    ) as process:
         try:
             while not (out / "samples.jsonl").exists() or (out / "samples.jsonl").stat().st_size < 5000:
                 assert process.poll() is None

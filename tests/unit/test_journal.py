@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_record import a_record, records
+from some_records import a_record, records
 
 from radar_fast.errors import BusyError, ResultsError
 from radar_fast.results import journal as module

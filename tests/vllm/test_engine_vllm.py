@@ -1,7 +1,6 @@
 """The vLLM engine against the transformers engine, on real vLLM (the CPU build) and real architectures."""
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,16 @@ pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
 
 from PIL import Image
 from plain import TAG
+from puzzles import PUZZLES
 from safetensors.torch import load_file, save_file
 from side_by_side import largest_difference, opened, scored_by
 from tiny import ROLE_TEMPLATE, write_llava
+from vllm_engines import Engines
 
-from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
 from radar_fast.engines.vllm.engine import IN_FLIGHT, VllmEngine
 from radar_fast.errors import EngineError, ModelError
+from radar_fast.protocols import Protocol
 from radar_fast.readers import open_reader
 from radar_fast.results import metrics
 from radar_fast.results.record import record_of
@@ -43,37 +44,17 @@ def since(engine: Any, before: dict[str, int]) -> dict[str, int]:
 # The demo's checkpoints on mini-M3 -----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo")
-    write_mini_m3(folder / "mini-m3", samples_per_task=16)
-    write_checkpoints(folder / "checkpoints")
-    return folder
-
-
 def one_by_one(engine: Any, protocol: Any, samples: list[Sample]) -> Any:
     """So that no batch depends on how fast images are read, and the same engine gives the same bits."""
     return {key: scored for sample in samples for key, scored in scored_by(engine, protocol, [sample]).items()}
 
 
-@pytest.fixture(scope="module")
-def fresh(demo: Path) -> dict[str, Any]:
-    """What engines that never saw other weights give. Made before ``series``: one engine a process at a time."""
-    found = {}
-    for step in ("step-100", "step-1600"):
-        engine, protocol = opened("vllm", demo / "checkpoints" / step, pixels=(PIXELS, PIXELS))
-        found[step] = one_by_one(engine, protocol, few_samples(demo))
-        engine.close()
-    return found
-
-
-@pytest.fixture(scope="module")
-def series(demo: Path, fresh: dict[str, Any]) -> Iterator[tuple[VllmEngine, Any]]:  # noqa: ARG001 - an order
-    """One engine for all tests on the demo's checkpoints; it starts, and each test leaves it, with step-1600."""
-    engine, protocol = opened("vllm", demo / "checkpoints" / "step-1600", pixels=(PIXELS, PIXELS))
+@pytest.fixture
+def series(demo: Path, engines: Engines) -> tuple[VllmEngine, Protocol]:
+    """One engine for all tests on the demo's checkpoints; each test finds it, and leaves it, with step-1600."""
+    engine, protocol = engines.open(demo / "checkpoints" / "step-1600", pixels=(PIXELS, PIXELS))
     assert isinstance(engine, VllmEngine)
-    yield engine, protocol
-    engine.close()
+    return engine, protocol
 
 
 def mini_m3(demo: Path) -> list[Sample]:
@@ -88,7 +69,7 @@ def reference(model: Path, samples: list[Sample], **options: Any) -> Any:
         engine.close()
 
 
-def test_mini_m3_equals_the_transformers_engine(demo: Path, series: tuple[VllmEngine, Any]) -> None:
+def test_mini_m3_equals_the_transformers_engine(demo: Path, series: tuple[VllmEngine, Protocol]) -> None:
     engine, protocol = series
     samples = mini_m3(demo)
     before = counted(engine)
@@ -109,7 +90,7 @@ def test_mini_m3_equals_the_transformers_engine(demo: Path, series: tuple[VllmEn
     assert counts["requests"] - counts["resubmissions"] <= sum(len(sample.candidates) for sample in samples)
 
 
-def test_a_sample_scored_twice_gets_the_same_numbers(series: tuple[VllmEngine, Any]) -> None:
+def test_a_sample_scored_twice_gets_the_same_numbers(series: tuple[VllmEngine, Protocol]) -> None:
     """The second time its blocks are cached, often past its first answer row."""
     engine, protocol = series
     samples = [sample for words in range(40, 72) for sample in long_samples(count=2, words=words)]
@@ -125,12 +106,32 @@ def few_samples(demo: Path) -> list[Sample]:
     return [*mini_m3(demo)[:24], *long_samples(count=3, words=60)]
 
 
-def test_new_weights_in_a_live_engine(demo: Path, fresh: dict[str, Any], series: tuple[VllmEngine, Any]) -> None:
+def test_new_weights_in_a_live_engine(demo: Path, series: tuple[VllmEngine, Protocol]) -> None:
+    """Prompts and images, and so the cache's keys, are the same. The heads are tied."""
+    engine, protocol = series
+    samples = few_samples(demo)
+    before = scored_by(engine, protocol, samples)
+    engine.load_weights(demo / "checkpoints" / "step-100")
+    found = scored_by(engine, protocol, samples)
+    engine.load_weights(demo / "checkpoints" / "step-1600")
+    assert largest_difference(found, before) > 0.1
+    assert (
+        largest_difference(found, reference(demo / "checkpoints" / "step-100", samples, pixels=(PIXELS, PIXELS)))
+        <= BOUND
+    )
+    assert largest_difference(scored_by(engine, protocol, samples), before) <= 2e-5
+
+
+@pytest.mark.full
+def test_new_weights_give_what_an_engine_of_their_own_gives(demo: Path, engines: Engines) -> None:
     """A, B, A: each as a fresh engine gives it to the bit, though prompts, images and so cache keys are the same.
 
     The heads are tied: vLLM's reload alone leaves the old one in place on a CPU.
     """
-    engine, protocol = series
+    fresh = {}
+    for step in ("step-100", "step-1600"):
+        engine, protocol = engines.open(demo / "checkpoints" / step, pixels=(PIXELS, PIXELS), anew=True)
+        fresh[step] = one_by_one(engine, protocol, few_samples(demo))
     for step in ("step-1600", "step-100", "step-1600"):
         engine.load_weights(demo / "checkpoints" / step)
         live = one_by_one(engine, protocol, few_samples(demo))
@@ -139,7 +140,7 @@ def test_new_weights_in_a_live_engine(demo: Path, fresh: dict[str, Any], series:
 
 
 def test_weights_of_another_model_are_refused(
-    demo: Path, series: tuple[VllmEngine, Any], qwen2vl: Path, tmp_path: Path
+    demo: Path, series: tuple[VllmEngine, Protocol], qwen2vl: Path, tmp_path: Path
 ) -> None:
     engine, protocol = series
     with pytest.raises(ModelError, match=r"config\.json"):
@@ -155,7 +156,7 @@ def test_weights_of_another_model_are_refused(
 
 
 def test_bad_samples_are_unscored_and_the_rest_goes_on(
-    demo: Path, series: tuple[VllmEngine, Any], tmp_path: Path
+    demo: Path, series: tuple[VllmEngine, Protocol], tmp_path: Path
 ) -> None:
     engine, protocol = series
     (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -189,7 +190,7 @@ def test_bad_samples_are_unscored_and_the_rest_goes_on(
 
 
 def test_images_of_a_sample_that_vllm_refused_can_be_asked_about_again(
-    series: tuple[VllmEngine, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    series: tuple[VllmEngine, Protocol], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """vLLM is sent an image once; one that it refused together with its prompt has not been sent."""
     engine, protocol = series
@@ -230,7 +231,7 @@ def long_samples(count: int, words: int) -> list[Sample]:
     ]
 
 
-def test_the_work_is_near_its_minimum_under_load(series: tuple[VllmEngine, Any]) -> None:
+def test_the_work_is_near_its_minimum_under_load(series: tuple[VllmEngine, Protocol]) -> None:
     """More samples than vLLM takes at once, prompts of about 512 tokens, every length modulo the block size."""
     engine, protocol = series
     samples = [sample for words in range(335, 367) for sample in long_samples(count=3, words=words)]
@@ -248,7 +249,7 @@ def test_the_work_is_near_its_minimum_under_load(series: tuple[VllmEngine, Any])
     assert sum(scored.seconds for scored in found.values()) > 0
 
 
-def test_candidates_that_share_a_long_beginning_and_duplicates(demo: Path, series: tuple[VllmEngine, Any]) -> None:
+def test_candidates_that_share_a_long_beginning_and_duplicates(demo: Path, series: tuple[VllmEngine, Protocol]) -> None:
     """More common tokens than two blocks hold."""
     engine, protocol = series
     common = " ".join(itertools.islice(itertools.cycle(WORDS), 40))
@@ -290,21 +291,25 @@ def pictures(folder: Path) -> list[Sample]:
     ]
 
 
-def test_puzzlevqa_and_odd_images_with_whole_requests(qwen2vl: Path, puzzlevqa: Path, tmp_path: Path) -> None:
+@pytest.mark.full
+@pytest.mark.parametrize("puzzles", PUZZLES)
+def test_puzzlevqa_and_odd_images_with_whole_requests(
+    engines: Engines, qwen2vl: Path, puzzles: Path, tmp_path: Path
+) -> None:
     bounds = (3136, 12544)
-    engine, protocol = opened("vllm", qwen2vl, pixels=bounds)
-    odd, samples = pictures(tmp_path), list(open_reader(puzzlevqa))
+    engine, protocol = engines.open(qwen2vl, pixels=bounds)
+    odd, samples = pictures(tmp_path), list(open_reader(puzzles))
     mine = scored_by(engine, protocol, samples)
     counts = counted(engine)
     assert largest_difference(scored_by(engine, protocol, odd), reference(qwen2vl, odd, pixels=bounds)) <= BOUND
     more = counted(engine)
-    engine.close()
     assert largest_difference(mine, reference(qwen2vl, samples, pixels=bounds)) <= BOUND
-    assert len(mine) == counts["processor_runs"] == 200
+    assert len(mine) == counts["processor_runs"] == len(samples)
     assert more["images_encoded"] - counts["images_encoded"] == 5, "an image that several samples share, once"
 
 
-def test_requests_in_pieces(qwen2vl: Path, tmp_path: Path) -> None:
+@pytest.mark.full
+def test_requests_in_pieces(engines: Engines, qwen2vl: Path, tmp_path: Path) -> None:
     """A budget far below the prompts' length: prefixes and answers are cut anywhere."""
     bounds = (3136, 12544)
     answer = " ".join(itertools.islice(itertools.cycle(WORDS), 30))
@@ -315,35 +320,36 @@ def test_requests_in_pieces(qwen2vl: Path, tmp_path: Path) -> None:
             for words in range(20, 60, 3)
         ),
     ]
-    engine, protocol = opened(
-        "vllm", qwen2vl, pixels=bounds, batch_tokens=64, arguments={"disable_chunked_mm_input": "false"}
+    engine, protocol = engines.open(
+        qwen2vl, pixels=bounds, batch_tokens=64, arguments={"disable_chunked_mm_input": "false"}
     )
     described = engine.describe().to_dict()
     assert (described["batch_tokens"], described["whole_requests"]) == (64, False)
     found = scored_by(engine, protocol, samples)
-    engine.close()
     assert largest_difference(found, reference(qwen2vl, samples, pixels=bounds)) <= BOUND
 
 
-def test_processes_and_a_cache_change_nothing(qwen2vl: Path, puzzlevqa: Path, tmp_path: Path) -> None:
+@pytest.mark.full
+def test_processes_and_a_cache_change_nothing(engines: Engines, qwen2vl: Path, demo: Path, tmp_path: Path) -> None:
     """Two engines after one another: the second decodes nothing."""
     bounds = (3136, 12544)
-    samples = list(open_reader(puzzlevqa))[:40]
+    samples = [sample for sample in mini_m3(demo) if sample.images][:40]
     found = []
     for kind in ("processes", "threads"):
-        engine, protocol = opened(
-            "vllm", qwen2vl, pixels=bounds, worker_kind=kind, workers=2, preprocess_cache=tmp_path / "cache"
+        engine, protocol = engines.open(
+            qwen2vl, pixels=bounds, worker_kind=kind, workers=2, preprocess_cache=tmp_path / "cache"
         )
         found.append(scored_by(engine, protocol, samples))
         described = engine.describe().to_dict()
         assert (described["worker_kind"], described["prepared_images"]) == (kind, True)
-        engine.close()
+    engines.close()
     assert sum(1 for _ in (tmp_path / "cache").rglob("*.safetensors")) >= 30
     assert largest_difference(*found) <= 2e-5
     assert largest_difference(found[1], reference(qwen2vl, samples, pixels=bounds)) <= BOUND
 
 
-def test_another_family_through_chat(tmp_path: Path) -> None:
+@pytest.mark.full
+def test_another_family_through_chat(engines: Engines, tmp_path: Path) -> None:
     """LLaVA: no list of families anywhere."""
     model = write_llava(tmp_path / "llava", template=ROLE_TEMPLATE.replace(TAG, "<image>\n"))
     weights = load_file(model / "model.safetensors")
@@ -354,8 +360,7 @@ def test_another_family_through_chat(tmp_path: Path) -> None:
     save_file(weights, model / "model.safetensors", {"format": "pt"})
     (tmp_path / "images").mkdir()
     samples = pictures(tmp_path / "images")
-    engine, protocol = opened("vllm", model)
+    engine, protocol = engines.open(model)
     found = scored_by(engine, protocol, samples)
     assert engine.describe().to_dict()["prepared_images"] is not None
-    engine.close()
     assert largest_difference(found, reference(model, samples)) <= BOUND

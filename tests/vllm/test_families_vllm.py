@@ -6,10 +6,7 @@ import pytest
 
 pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
 
-from family_samples import cases
-from internvl_published import PlainInternVL
-from side_by_side import opened, scored_by
-from test_families import (
+from family_loops import (
     QWEN,
     PlainQwen,
     assert_equal,
@@ -18,63 +15,64 @@ from test_families import (
     internvl_hf_loop,
     qwen_question,
 )
+from family_samples import cases
+from internvl_published import PlainInternVL
+from side_by_side import scored_by
 from tiny import write_internvl_chat
+from vllm_engines import Engines
 
 from radar_fast.models.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.full  # an engine each
 
-def test_internvl_chat_equals_the_published_model(tmp_path: Path) -> None:
+
+def test_internvl_chat_equals_the_published_model(engines: Engines, tmp_path: Path) -> None:
     model = write_internvl_chat(tmp_path / "model")
     wanted = cases(tmp_path / "images")
-    engine, protocol = opened("vllm", tmp_path / "model")
+    engine, protocol = engines.open(tmp_path / "model")
     found = scored_by(engine, protocol, [case.sample for case in wanted])
     described = engine.describe().to_dict()
-    engine.close()
     loop = PlainInternVL(model, Checkpoint.open(tmp_path / "model").processor.tokenizer, 448, 256)
     for case in wanted:
         assert_equal(found[case.sample.key], *loop(case.internvl, case.images, list(case.sample.candidates)))
     assert described["processor_runs"] == sum(bool(case.images) for case in wanted)
 
 
-def test_composed_projector_equals_its_parts(tmp_path: Path) -> None:
+def test_composed_projector_equals_its_parts(engines: Engines, tmp_path: Path) -> None:
     loop = compose_plain(tmp_path)
-    engine, protocol = opened("vllm", tmp_path / "model")
+    engine, protocol = engines.open(tmp_path / "model")
     wanted = cases(tmp_path / "images")
     found = scored_by(engine, protocol, [case.sample for case in wanted])
-    engine.close()
     for case in wanted:
         assert_equal(found[case.sample.key], *loop(case.plain + "\n", case.images, list(case.sample.candidates)))
 
 
 @pytest.mark.parametrize("kind", ["mistral", "llama"])
-def test_composed_original_equals_its_parts(tmp_path: Path, kind: str) -> None:
+def test_composed_original_equals_its_parts(engines: Engines, tmp_path: Path, kind: str) -> None:
     loop, turn = compose_original(tmp_path, kind)
-    engine, protocol = opened("vllm", tmp_path / "model")
+    engine, protocol = engines.open(tmp_path / "model")
     wanted = cases(tmp_path / "images")
     found = scored_by(engine, protocol, [case.sample for case in wanted])
-    engine.close()
     for case in wanted:
         answers = [f" {candidate}" for candidate in case.sample.candidates]
         assert_equal(found[case.sample.key], *loop(turn.format(case.turn), case.images, answers))
 
 
-def test_internvl_of_transformers_equals_the_published_rules(tmp_path: Path) -> None:
+def test_internvl_of_transformers_equals_the_published_rules(engines: Engines, tmp_path: Path) -> None:
     loop = internvl_hf_loop(tmp_path / "model")
-    engine, protocol = opened("vllm", tmp_path / "model")
+    engine, protocol = engines.open(tmp_path / "model")
     wanted = cases(tmp_path / "images")
     found = scored_by(engine, protocol, [case.sample for case in wanted])
-    engine.close()
     for case in wanted:
         assert_equal(found[case.sample.key], *loop(case.internvl, case.images, list(case.sample.candidates)))
 
 
 @pytest.mark.parametrize("family", list(QWEN))
-def test_qwen_chat_equals_the_models_own_forward(tmp_path: Path, family: str) -> None:
+def test_qwen_chat_equals_the_models_own_forward(engines: Engines, tmp_path: Path, family: str) -> None:
     folder = QWEN[family](tmp_path / "model")
-    engine, protocol = opened("vllm", folder)
+    engine, protocol = engines.open(folder)
     wanted = cases(tmp_path / "images")
     found = scored_by(engine, protocol, [case.sample for case in wanted])
-    engine.close()
     loop = PlainQwen(folder, family)
     for case in wanted:
         assert_equal(found[case.sample.key], *loop(qwen_question(case), case.images, list(case.sample.candidates)))

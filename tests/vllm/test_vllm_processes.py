@@ -13,24 +13,17 @@ import pytest
 
 pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
 
-from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
+
+pytestmark = [pytest.mark.full, pytest.mark.xdist_group("vllm/test_vllm_processes.py")]
 
 BOUND = 1e-4
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo")
-    write_mini_m3(folder / "mini-m3", samples_per_task=12)
-    write_checkpoints(folder / "checkpoints")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def plain(demo: Path) -> dict[tuple[str, str], dict[str, Any]]:
+def plain(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
     """What the transformers engine says, through the same command."""
-    out = demo / "plain"
+    out = tmp_path_factory.mktemp("plain") / "out"
     result = subprocess.run(command(demo, out, "transformers"), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     return lines(out)
@@ -131,7 +124,7 @@ def test_a_worker_that_dies_gives_a_clear_error_and_what_was_scored_stays(demo: 
     ],
 )
 def test_wrong_engine_arguments(demo: Path, tmp_path: Path, option: str, words: list[str]) -> None:
-    """Those that tests/test_vllm_options.py cannot tell: how they look on the command line, and vLLM's own refusal."""
+    """Those that test_vllm_options.py cannot tell: how they look on the command line, and vLLM's own refusal."""
     result = subprocess.run(
         command(demo, tmp_path / "out", "vllm", "--engine-arg", option), capture_output=True, text=True, check=False
     )

@@ -22,7 +22,6 @@ pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
 
 from side_by_side import opened, scored_by
 
-from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
 from radar_fast.engines.vllm.serving import MOST_IMAGE_BYTES, parse_question
 from radar_fast.readers import open_reader
@@ -91,14 +90,6 @@ def test_an_image_that_is_too_large_is_not_even_decoded() -> None:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo")
-    write_mini_m3(folder / "mini-m3", samples_per_task=4)
-    write_checkpoints(folder / "checkpoints")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def server(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a running ``vllm serve``."""
     folder = tmp_path_factory.mktemp("server")
@@ -163,9 +154,10 @@ def data_of(sample: Sample) -> dict[str, Any]:
     return {"parts": parts, "candidates": list(sample.candidates), "answer": sample.answer}
 
 
+@pytest.mark.full
 def test_served_scores_are_those_of_the_engine(demo: Path, server: str) -> None:
     """Every question twice, eight at a time: the second time its blocks would be cached, past its answer."""
-    samples = [sample for sample in open_reader(demo / "mini-m3") if sample.reason is None]
+    samples = [sample for sample in open_reader(demo / "mini-m3") if sample.reason is None][::4]
     engine, protocol = opened("transformers", demo / "checkpoints" / "step-800", pixels=(PIXELS, PIXELS))
     wanted = scored_by(engine, protocol, samples)
     engine.close()
@@ -183,6 +175,7 @@ def test_served_scores_are_those_of_the_engine(demo: Path, server: str) -> None:
         assert sum(answer["probabilities"]) == pytest.approx(1.0)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("data", "words"),
     [
