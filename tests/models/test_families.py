@@ -36,8 +36,8 @@ from radar_fast.protocols import PROTOCOLS
     [
         ("qwen3", {}),
         ("qwen2", {"qk_normalization": True, "norm_type": "rms_norm", "qkv_bias": False}),  # as the 6B tower
-        ("llama", {}),
-        ("qwen3_moe", {}),
+        pytest.param("llama", {}, marks=pytest.mark.full),
+        pytest.param("qwen3_moe", {}, marks=pytest.mark.full),
     ],
 )
 def test_internvl_chat_equals_the_published_model(tmp_path: Path, language: str, vision: dict[str, object]) -> None:
@@ -69,7 +69,7 @@ def test_internvl_of_transformers_equals_the_published_rules(tmp_path: Path) -> 
 # LLaVA ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("tied", [False, pytest.param(True, marks=pytest.mark.full)])
 def test_composed_projector_equals_its_parts(tmp_path: Path, tied: bool) -> None:
     loop = compose_plain(tmp_path, tied=tied)
     engine, protocol = opened("transformers", tmp_path / "model")
@@ -82,7 +82,7 @@ def test_composed_projector_equals_its_parts(tmp_path: Path, tied: bool) -> None
         assert_equal(found[case.sample.key], *loop(case.plain + "\n", case.images, list(case.sample.candidates)))
 
 
-@pytest.mark.parametrize("family", ["mistral", "llama"])
+@pytest.mark.parametrize("family", ["mistral", pytest.param("llama", marks=pytest.mark.full)])
 def test_composed_original_equals_its_parts(tmp_path: Path, family: str) -> None:
     loop, turn = compose_original(tmp_path, family)
     engine, protocol = opened("transformers", tmp_path / "model")

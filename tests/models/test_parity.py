@@ -1,39 +1,28 @@
 """The demo's whole series on mini-M3 against the published algorithm, through the command line."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run_cli
 from plain import PlainLoop, m3_questions, sds
 
-from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
 
-STEPS = ("step-50", "step-100", "step-200", "step-400", "step-800", "step-1600")
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """mini-M3 at half its size, and the checkpoints."""
-    folder = tmp_path_factory.mktemp("demo")
-    write_mini_m3(folder / "mini-m3", samples_per_task=16)
-    assert [path.name for path in write_checkpoints(folder / "checkpoints")] == list(STEPS)
-    return folder
+OTHERS = ("step-50", "step-100", "step-200", "step-400", "step-800")
 
 
 def score(demo: Path, step: str, out: Path) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "radar_fast", "score", "--model", demo / "checkpoints" / step]
+    model = ["--model", demo / "checkpoints" / step]
     options = ["--data", demo / "mini-m3", "--out", out, "--dtype", "float32", "--device", "cpu"]
     pixels = ["--min-pixels", PIXELS, "--max-pixels", PIXELS, "--official-out", out / "official"]
-    result = subprocess.run([*map(str, command + options + pixels)], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr  # the only unscored sample is one of 13 images
+    result = run_cli("score", *model, *options, *pixels)
+    assert result.exit_code == 0, result.stderr  # the only unscored sample is one of 13 images
     return [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", ["step-1600", *(pytest.param(step, marks=pytest.mark.full) for step in OTHERS)])
 def test_every_logit_of_every_checkpoint(demo: Path, step: str, tmp_path: Path) -> None:
     lines = score(demo, step, tmp_path)
     found = {(line["metadata"]["stem"], line["id"]): line for line in lines}

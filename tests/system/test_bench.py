@@ -2,7 +2,6 @@
 as a process."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from bench_data import write_jsonl
+from command_line import run_cli
 from plain import TAG, PlainLoop, Question
 from processes import uncovered
 
@@ -25,7 +25,6 @@ from radar_fast.bench.report import Entry, check_plot, report_of, tables_of, wri
 from radar_fast.bench.roofline import Architecture, Work, matrix_rate, sample_flops
 from radar_fast.bench.vllm_peers import check_token_ids
 from radar_fast.bench.workload import cut, generated_samples, read_samples, select, write_samples
-from radar_fast.demo import write_checkpoints
 from radar_fast.engines import EngineOptions
 from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.errors import DataError, EngineError, ModelError, UsageError
@@ -412,10 +411,10 @@ def test_a_plot_that_cannot_be_is_refused_at_once(tmp_path: Path, monkeypatch: p
 # The command ---------------------------------------------------------------------------------------------------------
 
 
-def radar_bench(*arguments: object) -> subprocess.CompletedProcess[str]:
+def in_a_process(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """As users run it: the report names the command that was given."""
     command = [sys.executable, "-m", "radar_fast", "bench", *map(str, arguments)]
-    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=400, check=False, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
 
 
 def check_rows(report: dict[str, Any], names: list[str], samples: int) -> None:
@@ -435,7 +434,7 @@ def test_the_command_on_generated_pictures(tmp_path: Path) -> None:
     small = ("--min-pixels", PIXELS["min_pixels"], "--max-pixels", PIXELS["max_pixels"], "--size", "40-160")
     arguments = ("--model", "demo", "--samples", 4, "--rounds", 1, "--device", "cpu", *small)
     # The fake engine is right about nothing but the shape, and is to be flagged.
-    result = radar_bench(*arguments, "--engines", "transformers,fake", "--plot", tmp_path / "x.png")
+    result = in_a_process(*arguments, "--engines", "transformers,fake", "--plot", tmp_path / "x.png")
     assert result.returncode == 1, result.stdout + result.stderr
     *tables, line = result.stdout.strip().splitlines()
     report = json.loads(line)
@@ -452,14 +451,15 @@ def test_the_command_on_generated_pictures(tmp_path: Path) -> None:
     assert (tmp_path / "x.png").stat().st_size > 1000
 
 
-def test_vllm_beside_its_peer_on_a_benchmark(tmp_path: Path) -> None:
+@pytest.mark.full
+def test_vllm_beside_its_peer_on_a_benchmark(demo: Path, tmp_path: Path) -> None:
     pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
     data = write_jsonl(tmp_path / "data")
-    model = write_checkpoints(tmp_path / "checkpoints")[-1]
+    model = demo / "checkpoints" / "step-1600"
     small = ("--min-pixels", PIXELS["min_pixels"], "--max-pixels", PIXELS["max_pixels"])
     arguments = ("--model", model, "--data", data, "--candidates", 3, "--samples", 4, "--rounds", 1, *small)
-    result = radar_bench(*arguments, "--engines", "vllm", "--peers", "vllm-prompt-logprobs", "--device", "cpu")
-    assert result.returncode == 0, result.stdout + result.stderr
+    result = run_cli("bench", *arguments, "--engines", "vllm", "--peers", "vllm-prompt-logprobs", "--device", "cpu")
+    assert result.exit_code == 0, result.stdout + result.stderr
     report = json.loads(result.stdout.strip().splitlines()[-1])
     check_rows(report, ["vllm", "vllm-prompt-logprobs"], 4)
     assert report["candidates"] == 3
@@ -492,8 +492,8 @@ def test_errors_are_one_line(tmp_path: Path) -> None:
         (("--model", "demo", "--data", data, "--candidates", 9), "no sample with at least 9 candidates"),
         (("--model", "demo", "--size", "big"), "--size big: is not of the form A-B"),
     ):
-        result = radar_bench(*arguments)
-        assert result.returncode == 2, result.stdout + result.stderr
+        result = run_cli("bench", *arguments)
+        assert result.exit_code == 2, result.stdout + result.stderr
         assert words in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1, result.stderr
 

@@ -1,4 +1,4 @@
-"""The command line as users meet it: a process, its output, its exit status, the files it leaves."""
+"""The command line as users meet it: its output, its exit status, the files it leaves; a process where that counts."""
 
 import json
 import os
@@ -12,17 +12,21 @@ from typing import Any
 
 import pytest
 from bench_data import write_jsonl, write_m3
+from command_line import Result, run_cli
 from PIL import Image
 from processes import uncovered
+from puzzles import PUZZLES
 
 from radar_fast.sample import ReasonKind
 
-Run = subprocess.CompletedProcess[str]
+Run = Result
+radar = run_cli
 
 
-def radar(*arguments: object, **options: Any) -> Run:
+def in_a_process(*arguments: object, **options: Any) -> Run:
     command = [sys.executable, "-m", "radar_fast", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+    return Run(result.returncode, result.stdout, result.stderr)
 
 
 def lines_of(out: Path) -> list[dict[str, Any]]:
@@ -73,12 +77,14 @@ def test_score_with_the_fake_engine(tmp_path: Path) -> None:
     assert {"configuration", "identity", "versions", "machine"} <= set(run)
 
 
-def test_the_contracts_field_options_read_puzzlevqa(puzzlevqa: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("puzzles", PUZZLES)
+def test_the_contracts_field_options_read_puzzlevqa(puzzles: Path, tmp_path: Path) -> None:
     fields = [word for name in ("question", "image", "options", "answer") for word in ("--field", f"{name}={name}")]
-    result = radar("score", "--engine", "fake", "--data", puzzlevqa, "--out", tmp_path, *fields, "--format", "jsonl")
+    result = radar("score", "--engine", "fake", "--data", puzzles, "--out", tmp_path, *fields, "--format", "jsonl")
     assert result.returncode == 0, result.stderr
     lines = lines_of(tmp_path)
-    assert len(lines) == len({(line["task"], line["id"]) for line in lines}) == 200
+    count = sum(len(file.read_text().splitlines()) for file in puzzles.glob("*.json"))
+    assert len(lines) == len({(line["task"], line["id"]) for line in lines}) == count
     [venn] = [line for line in lines if line["id"] == "venn.json:1"]
     assert venn["candidates"][venn["answer"]] == "1"
 
@@ -419,7 +425,9 @@ def test_a_full_disk_ends_in_one_line_and_the_run_resumes(tmp_path: Path) -> Non
     data, out = write_jsonl(tmp_path / "data"), tmp_path / "out"
     base = ["score", "--engine", "fake", "--data", data, "--out", out]
     limit = 6000
-    full = radar(*base, env=uncovered(), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    full = in_a_process(
+        *base, env=uncovered(), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    )
     refused(full, "samples.jsonl", "the same command goes on from there")
     kept = lines_of(out)
     assert 0 < len(kept) < 20, "every line that is there is whole"

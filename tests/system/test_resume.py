@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from bench_data import write_jsonl
+from command_line import run_cli
 from processes import uncovered
 
-from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
 
 
@@ -55,38 +55,38 @@ def ids(out: Path) -> list[tuple[str, str]]:
 def test_ten_kills_of_the_fake_engine(tmp_path: Path) -> None:
     data = write_jsonl(tmp_path / "data", count=400)
     base = ["--engine", "fake", "--data", data, "--out"]
-    assert subprocess.run(command(*base, tmp_path / "whole"), capture_output=True, check=False).returncode == 0
+    assert run_cli("score", *base, tmp_path / "whole").exit_code == 0
     rng = random.Random(1)
     out = tmp_path / "out"
     hits = 0
     for _ in range(10):
         hits += killed_in_the_middle(command(*base, out), out / "samples.jsonl", rng.randrange(1, 12_000))
     assert hits == 10, "every kill met a running process"
-    assert subprocess.run(command(*base, out), capture_output=True, check=False).returncode == 0
+    assert run_cli("score", *base, out).exit_code == 0
     assert len(ids(out)) == len(set(ids(out))) == 400
     assert set(ids(out)) == set(ids(tmp_path / "whole"))
     assert numbers(out) == numbers(tmp_path / "whole")
 
 
-def test_ten_kills_of_the_real_engine(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.full)])
+def test_kills_of_the_real_engine(demo: Path, tmp_path: Path, kills: int) -> None:
     """At random moments from start-up to the last sample; the numbers are the same to the last bit."""
-    write_mini_m3(tmp_path / "data", samples_per_task=24)
-    model = write_checkpoints(tmp_path / "checkpoints")[-1]
-    base = ["--model", model, "--data", tmp_path / "data", "--min-pixels", PIXELS, "--max-pixels", PIXELS, "--out"]
+    model = demo / "checkpoints" / "step-1600"
+    base = ["--model", model, "--data", demo / "mini-m3", "--min-pixels", PIXELS, "--max-pixels", PIXELS, "--out"]
     started = time.monotonic()
-    assert subprocess.run(command(*base, tmp_path / "whole"), capture_output=True, check=False).returncode == 0
+    assert run_cli("score", *base, tmp_path / "whole").exit_code == 0
     whole = time.monotonic() - started
     rng = random.Random(2)
     out = tmp_path / "out"
     journal = out / "samples.jsonl"
-    for attempt in range(10):
+    for attempt in range(kills):
         if attempt % 2:
             killed_after(rng.uniform(0, whole), command(*base, out))
         else:
             killed_in_the_middle(command(*base, out), journal, rng.randrange(1, 60_000))
-    final = subprocess.run(command(*base, out), capture_output=True, text=True, check=False)
-    assert final.returncode == 0, final.stderr
-    assert len(ids(out)) == len(set(ids(out))) == 24 * 16
+    final = run_cli("score", *base, out)
+    assert final.exit_code == 0, final.stderr
+    assert len(ids(out)) == len(set(ids(out))) == 16 * 16
     assert set(ids(out)) == set(ids(tmp_path / "whole"))
     assert numbers(out) == numbers(tmp_path / "whole")
 
@@ -113,5 +113,5 @@ def test_a_polite_end_keeps_the_journal_too(tmp_path: Path, number: signal.Signa
             process.kill()
     assert process.returncode != 0
     assert "Traceback" not in errors
-    assert subprocess.run(words, capture_output=True, check=False).returncode == 0
+    assert run_cli(*words[words.index("score") :]).exit_code == 0
     assert len(set(ids(out))) == len(ids(out)) == 400

@@ -2,18 +2,16 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run_cli
 from tiny import write_qwen2vl
 
 from radar_fast.config import RunConfig
-from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
 from radar_fast.engines import ENGINES, Engine, EngineOptions, EngineReport
 from radar_fast.engines.encode import encoder as encoding
@@ -29,14 +27,6 @@ from radar_fast.series import checkpoint_name, plan_jobs, score_series
 STEPS = ("step-100", "step-1600", "step-800")
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo")
-    write_mini_m3(folder / "mini-m3", samples_per_task=8)
-    write_checkpoints(folder / "checkpoints")
-    return folder
-
-
 def config(demo: Path, out: Path, engine: str = "transformers") -> RunConfig:
     model = demo / "checkpoints" / STEPS[0]
     return RunConfig(
@@ -47,6 +37,7 @@ def config(demo: Path, out: Path, engine: str = "transformers") -> RunConfig:
         options=EngineOptions(device="cpu"),
         min_pixels=PIXELS,
         max_pixels=PIXELS,
+        limit=4,
     )
 
 
@@ -124,9 +115,8 @@ def test_two_folders_of_one_name_are_refused(demo: Path, tmp_path: Path) -> None
 def test_on_the_command_line(demo: Path, tmp_path: Path) -> None:
     models = [word for step in STEPS for word in ("--model", str(demo / "checkpoints" / step))]
     out = tmp_path / "out"
-    words = ["score", "--engine", "fake", *models, "--data", str(demo / "mini-m3"), "--out", str(out)]
-    result = subprocess.run([sys.executable, "-m", "radar_fast", *words], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    result = run_cli("score", "--engine", "fake", *models, "--data", demo / "mini-m3", "--out", out)
+    assert result.exit_code == 0, result.stderr
     assert all(step in result.stdout for step in STEPS)
     assert "SDS by directory" in result.stdout
     assert all((out / step / "summary.json").exists() for step in STEPS)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from puzzles import PUZZLES
 
 from radar_fast.errors import DataError
 from radar_fast.images import read_image
@@ -17,7 +18,6 @@ from radar_fast.sample import ImageFile, Reason, ReasonKind, Sample
 
 LINE: dict[str, Any] = {"question": "What?", "image": "i/a.png", "options": ["dog", "cat", "cow"], "answer": "cat"}
 BARE = {"question": "What?", "options": ["dog", "cat"], "answer": "cat"}
-PUZZLES = Path(__file__).parents[3] / "shared/data/puzzlevqa"
 
 
 def write(data: Path, *lines: object, name: str = "task.jsonl") -> Path:
@@ -352,21 +352,22 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert peaks[1] < size / 2
 
 
-@pytest.mark.skipif(not PUZZLES.is_dir(), reason="the PuzzleVQA slice does not lie beside the checkout")
-def test_puzzlevqa() -> None:
-    reader = open_reader(PUZZLES)
+@pytest.mark.parametrize("puzzles", PUZZLES)
+def test_puzzlevqa(puzzles: Path) -> None:
+    reader = open_reader(puzzles)
     samples = list(reader)
     assert reader.format == "jsonl"
-    assert len(samples) == 200
-    assert Counter(Counter(sample.task for sample in samples).values()) == {10: 20}
+    tasks = Counter(sample.task for sample in samples)
+    assert tasks == {file.stem: len(file.read_text().splitlines()) for file in puzzles.glob("*.json")}
+    assert len(tasks) >= 5
     assert all(sample.reason is None for sample in samples)
     records = [json.loads(line) for file in reader.files for line in file.read_text().splitlines()]
     assert {type(record["answer"]) for record in records} == {str, int}
     for sample, record in zip(samples, records, strict=True):
         assert sample.candidates[sample.answer] == str(record["answer"])
         assert sample.candidates == tuple(map(str, record["options"]))
-        assert sample.parts == (ImageFile(PUZZLES / record["image"]), record["question"])
-    for sample in samples[::10]:
+        assert sample.parts == (ImageFile(puzzles / record["image"]), record["question"])
+    for sample in samples[:: max(1, len(samples) // 20)]:
         assert not isinstance(read_image(sample.images[0]), Reason)
 
 
