@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE := 1
 export VLLM_ENABLE_V1_MULTIPROCESSING := 0
 export VLLM_CPU_KVCACHE_SPACE := 1
 
-.PHONY: help demo test test-slow test-oldest lint format bench clean
+.PHONY: help demo test test-rest test-all test-slow test-oldest lint format bench clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -18,10 +18,20 @@ help: ## this list
 demo: .venv/.ready ## score a series of tiny checkpoints on mini-M3 into demo-out/
 	$(BIN)/radar-fast demo --out demo-out
 
-test: .venv/.ready-test ## the tests, with coverage
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+# A worker a core of a small machine; each has one torch thread. ARGS="-n 0 --pdb" to see into one.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --cov
 
-test-slow: .venv/.ready-test ## the tests that take minutes each
+test: .venv/.ready-test ## the tests: minutes, real vLLM and the kernels under the interpreter among them
+	$(PYTEST) --cov-report= -m "not slow and not full" $(ARGS)
+
+test-rest: .venv/.ready-test ## what `make test` leaves out: every checkpoint, family and kernel, vLLM in several processes
+	$(PYTEST) --cov-report= -m "full and not slow" $(ARGS)
+
+test-all: .venv/.ready-test ## both, with coverage
+	$(PYTEST) --cov-report=term --cov-fail-under=90 -m "not slow" $(ARGS)
+
+test-slow: .venv/.ready-test ## the tests that take minutes each and show the least
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-oldest: .venv-oldest/.ready ## the vLLM engine's tests on the oldest vLLM and transformers that a CPU can take

@@ -319,7 +319,12 @@ def state(pid: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("number", "when"), [(signal.SIGKILL, "at start"), (signal.SIGKILL, "at work"), (signal.SIGTERM, "at work")]
+    ("number", "when"),
+    [
+        (signal.SIGKILL, "at work"),
+        pytest.param(signal.SIGKILL, "at start", marks=pytest.mark.full),
+        pytest.param(signal.SIGTERM, "at work", marks=pytest.mark.full),
+    ],
 )
 def test_workers_end_with_their_engine_and_leave_nothing(
     qwen2vl: Path, tmp_path: Path, number: signal.Signals, when: str
