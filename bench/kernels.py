@@ -171,7 +171,7 @@ class Stopwatch:
             started = time.perf_counter()
             call()
             return time.perf_counter() - started
-        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call] # torch's
         self._flush.zero_()
         start.record()
         call()
@@ -253,7 +253,9 @@ def main() -> None:
     stop = time.monotonic() + (args.seconds or (270 if args.quick else 540))
     shapes = list(all_shapes(args.quick, device))
     watch = Stopwatch(device)
-    rows, left_out, missing = [], [], {}
+    rows: list[dict[str, Any]] = []
+    left_out: list[tuple[str, int, int, int]] = []
+    missing: dict[str, str] = {}
     print(f"{'':<3}{'N':>6}{'V':>8}{'D':>6}  {'name':<22}{'ms':>10}{'± ms':>8}{'share':>7}{'MiB':>9}")
     with torch.inference_mode():
         for kernel, n, v, d in shapes:
@@ -272,7 +274,7 @@ def main() -> None:
         print(f"not compared: {name} ({reason})")
     if left_out:
         print(f"out of time: {len(left_out)} shapes left out, from {left_out[0]}")
-    report = {
+    report: dict[str, Any] = {
         "bench": "kernels",
         "command": " ".join(["python", *sys.argv]),
         "machine": torch.cuda.get_device_name() if device.type == "cuda" else f"cpu ({platform.machine()})",

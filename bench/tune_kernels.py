@@ -19,11 +19,13 @@ from typing import Any
 
 import torch
 
-from kernels import Stopwatch  # bench/kernels.py, beside this script
-from radar_fast.kernels import linear_log_softmax_gather as k2
-from radar_fast.kernels import log_softmax_gather as k1
+from kernels import Stopwatch  # type: ignore[attr-defined] # bench/kernels.py, beside this script
+from radar_fast.kernels import linear_log_softmax_gather, log_softmax_gather
 from radar_fast.kernels.configs import GatherConfig, LinearConfig, generation
 from radar_fast.kernels.runtime import capability
+
+k1: Any = log_softmax_gather  # the modules: each is told here which launch to make
+k2: Any = linear_log_softmax_gather
 
 LINEAR = [
     LinearConfig(rows, columns, 64, num_warps=warps, num_stages=stages, tma=tma, group=group)
@@ -60,12 +62,12 @@ def main() -> None:
         for n in map(int, args.rows.split(",")):
             targets = torch.randint(0, args.vocabulary, (n, 1), device=device)
             logits = torch.randn(n, args.vocabulary, device=device).to(dtype)
-            found = {}
-            for config in GATHER:
-                tried = generation_with(gather=config)
-                k1.generation = lambda _capability, tried=tried: tried
+            found: dict[Any, float] = {}
+            for gather in GATHER:
+                tried = generation_with(gather=gather)
+                k1.generation = partial(always, tried)
                 call = partial(k1._launch, logits, targets, with_rank=False)
-                found[config] = timed(call, watch, args.rounds, stop)
+                found[gather] = timed(call, watch, args.rounds, stop)
             rows.append(best("K1", n, 0, found))
             del logits, call
             for d in map(int, args.depths.split(",")):
@@ -75,11 +77,16 @@ def main() -> None:
                 for config in LINEAR:
                     if config.tma and not hopper:
                         continue
-                    k2.linear_config = lambda *_arguments, config=config: config
+                    k2.linear_config = partial(always, config)
                     call = partial(k2._launch, hidden, weight, targets, None, 1.0, None, 0, len(weight), whole=True)
                     found[config] = timed(call, watch, args.rounds, stop)
                 rows.append(best("K2", n, d, found))
     print(json.dumps({"bench": "tune_kernels", "machine": torch.cuda.get_device_name(), "rows": rows}))
+
+
+def always(value: Any, *_: object) -> Any:
+    """What a module asks for, whatever it asks about."""
+    return value
 
 
 def generation_with(**changes: Any) -> Any:

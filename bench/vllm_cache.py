@@ -60,9 +60,9 @@ def main() -> None:
                 if run != "warm":
                     engine.drop_caches()
                 order = random.Random(7).sample(samples, len(samples)) if run == "other order" else samples
-                before = engine.describe().to_dict()
+                before: Any = engine.describe().to_dict()
                 runs[run] = list(engine.score(map(protocol.prompt, order)))
-                after = engine.describe().to_dict()
+                after: Any = engine.describe().to_dict()
                 rows.append(
                     {
                         "dtype": dtype,
@@ -98,7 +98,8 @@ def compared(mine: list[Any], theirs: list[Any]) -> dict[str, float]:
         for one, two in zip(scored.candidates, other[scored.sample.key].candidates, strict=True)
         for a, b in zip(one.logits, two.logits, strict=True)
     )
-    left, right = aggregate(mine, bootstrap=0), aggregate(theirs, bootstrap=0)
+    left: Any = aggregate(mine, bootstrap=0)
+    right: Any = aggregate(theirs, bootstrap=0)
     tasks = [abs(entry.sds - right.tasks[name].sds) for name, entry in left.tasks.items()]
     return {
         "logit": logit,

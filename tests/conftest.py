@@ -6,9 +6,14 @@ Checkpoints are random but real: the true architecture and file formats.
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from vllm_engines import Engines
 
 ROOT = Path(__file__).resolve().parents[1]
 SUPPORT = ROOT / "tests" / "support"
@@ -89,3 +94,13 @@ def qwen2vl_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny import ROLE_TEMPLATE, write_qwen2vl
 
     return write_qwen2vl(tmp_path_factory.mktemp("model") / "tiny-qwen2vl-chat", template=ROLE_TEMPLATE)
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator["Engines"]:
+    """Where a vLLM engine is asked for; all tests that do so run in one process."""
+    from vllm_engines import Engines
+
+    made = Engines()
+    yield made
+    made.close()

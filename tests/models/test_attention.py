@@ -42,6 +42,15 @@ def lay(group: list[Encoded]) -> Any:
     return flat(group, [torch.arange(len(sample.prefix)) for sample in group], torch.device("cpu"))
 
 
+def drawn(
+    tokens: int, heads: tuple[int, int], width: int, *, seed: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Query, key and value, each [tokens, heads, width]; ``heads``: the query's, and the other two's."""
+    generator = torch.Generator().manual_seed(seed)
+    query, key, value = (torch.randn(tokens, n, width, generator=generator) for n in (heads[0], heads[1], heads[1]))
+    return query, key, value
+
+
 def brute_force(laid: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
     """Attention by the rule, a token at a time, in fp64."""
     owners, groups = laid.owners.tolist(), laid.groups.tolist()
@@ -59,10 +68,9 @@ def brute_force(laid: Any, query: torch.Tensor, key: torch.Tensor, value: torch.
 @given(st.lists(samples, min_size=1, max_size=4), st.sampled_from([(1, 1), (2, 1), (6, 2), (4, 4)]), st.booleans())
 def test_both_layouts_are_attention_by_the_rule(group: list[Encoded], heads: tuple[int, int], large: bool) -> None:
     laid = lay(group)
-    generator = torch.Generator().manual_seed(len(laid.owners))
-    make = [torch.randn(len(laid.owners), count, 16, generator=generator) for count in (heads[0], heads[1], heads[1])]
+    make = drawn(len(laid.owners), heads, 16, seed=len(laid.owners))
     if large:  # scores in the hundreds: exp would overflow without the merge's care
-        make[0] *= 100
+        make[0].mul_(100)
     expected = brute_force(laid, *make, 0.25)
     bound = 1e-3 if large else 1e-5  # the last bit of a score of 500 is 3e-5, and shifts a weight by as much
     for layout in (Cascade(laid), Flex(laid)):
@@ -73,8 +81,7 @@ def test_long_sequences_in_many_blocks() -> None:
     """Several blocks of 128, borders of samples and of the two kinds of tokens inside blocks."""
     group = [Encoded(PROMPT, (1,) * prefix, ((7,) * 9, (7,) * 40), 0) for prefix in (300, 128, 1, 77)]
     laid = lay(group)
-    generator = torch.Generator().manual_seed(0)
-    make = [torch.randn(len(laid.owners), 2, 16, generator=generator) for _ in range(3)]
+    make = drawn(len(laid.owners), (2, 2), 16, seed=0)
     split, blocks = Cascade(laid)(*make, 0.25, 0.0), Flex(laid)(*make, 0.25, 0.0)
     torch.testing.assert_close(split, blocks, atol=2e-6, rtol=2e-5)
     rows = [0, 127, 128, 299, 300, 505, 506, 514, 515, len(laid.owners) - 1]
@@ -90,8 +97,7 @@ def test_compiled_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flex, "_flex_attention", lambda _device: compiled)
     for lengths in ((300, 128, 1, 77), (40, 200), (513,), (9, 9)):
         laid = lay([Encoded(PROMPT, (1,) * prefix, ((7,) * 9, (7,) * 40), 0) for prefix in lengths])
-        generator = torch.Generator().manual_seed(0)
-        make = [torch.randn(len(laid.owners), heads, 32, generator=generator) for heads in (6, 2, 2)]
+        make = drawn(len(laid.owners), (6, 2), 32, seed=0)
         with torch.inference_mode():
             blocks = Flex(laid)(*make, 0.2, 0.0)
         torch.testing.assert_close(blocks, Cascade(laid)(*make, 0.2, 0.0), atol=5e-6, rtol=1e-5)
@@ -99,7 +105,7 @@ def test_compiled_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_cap_on_the_scores_is_the_same_in_both() -> None:
     laid = lay([Encoded(PROMPT, (1,) * 20, ((7,) * 3, (7,) * 5), 0)])
-    make = [torch.randn(len(laid.owners), 2, 16, generator=torch.Generator().manual_seed(3)) for _ in range(3)]
+    make = drawn(len(laid.owners), (2, 2), 16, seed=3)
     capped = Cascade(laid)(*make, 1.0, 2.0)
     torch.testing.assert_close(capped, Flex(laid)(*make, 1.0, 2.0), atol=1e-5, rtol=1e-5)
     assert (capped - Cascade(laid)(*make, 1.0, 0.0)).abs().max() > 0.01
@@ -114,7 +120,7 @@ def test_candidates_without_a_prefix_and_without_tokens() -> None:
     ]
     for some in (group, group[:1], group[1:2]):
         laid = lay(some)
-        make = [torch.randn(len(laid.owners), 2, 16, generator=torch.Generator().manual_seed(1)) for _ in range(3)]
+        make = drawn(len(laid.owners), (2, 2), 16, seed=1)
         expected = brute_force(laid, *make, 0.25)
         torch.testing.assert_close(Cascade(laid)(*make, 0.25, 0.0).double(), expected, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(Flex(laid)(*make, 0.25, 0.0).double(), expected, atol=1e-5, rtol=1e-5)
@@ -143,7 +149,7 @@ def test_the_kernel_is_asked_as_flash_attn_is_declared() -> None:
         )  # fmt: skip
 
     laid = lay([Encoded(PROMPT, (1,) * 5, ((7,), (7, 8)), 0), Encoded(PROMPT, (1,) * 3, ((7,), (7,)), 0)])
-    make = [torch.randn(9, heads, 16, generator=torch.Generator().manual_seed(2)) for heads in (4, 2, 2)]
+    make = drawn(9, (4, 2), 16, seed=2)
     torch.testing.assert_close(Cascade(laid, flash_attn_varlen_func)(*make, 0.25, 0.0), Cascade(laid)(*make, 0.25, 0.0))
     assert [(call["causal"], call["return_attn_probs"]) for call in calls] == [
         (True, False),
@@ -266,13 +272,13 @@ def test_what_it_cannot_do_falls_back_to_the_mask(
 def test_windows_and_sinks_are_refused() -> None:
     laid = lay([Encoded(PROMPT, (1, 2), ((7, 7),), 0)])
     module = torch.nn.Module()
-    tensors = [torch.randn(1, 2, 3, 16) for _ in range(3)]
+    query, key, value = torch.randn(3, 1, 2, 3, 16)
     with over(Cascade(laid)):
-        output, _ = attend(module, *tensors, None, sliding_window=None)
+        output, _ = attend(module, query, key, value, None, sliding_window=None)
         assert output.shape == (1, 3, 2, 16)
         for extra in ({"sliding_window": 2}, {"s_aux": torch.zeros(2)}):
             with pytest.raises(UnsupportedAttentionError):
-                attend(module, *tensors, None, **extra)
+                attend(module, query, key, value, None, **extra)
 
 
 def test_choices() -> None:

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny import ROLE_TEMPLATE, write_llava
 
-from radar_fast.engines.encode import encoder as encoding
 from radar_fast.engines.encode.disk_cache import DiskCache, settings_digest
 from radar_fast.engines.encode.encoder import Encoded, Encoder
 from radar_fast.engines.encode.image_cache import ImageCache, ImageReuse
 from radar_fast.errors import UsageError
+from radar_fast.images import read_image
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.sample import EmbeddedImage, ImageFile, Prompt, Reason, ReasonKind, Sample
@@ -200,8 +200,12 @@ def encodings_equal(one: Encoded | Reason, other: Encoded | Reason) -> bool:
 def decodes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A list that grows by the name of every image that is decoded from now on."""
     seen: list[str] = []
-    real = encoding.read_image
-    monkeypatch.setattr(encoding, "read_image", lambda image: (seen.append(image.name), real(image))[1])
+
+    def noted(image: Any) -> Any:
+        seen.append(image.name)
+        return read_image(image)
+
+    monkeypatch.setattr("radar_fast.engines.encode.encoder.read_image", noted)
     return seen
 
 

@@ -10,7 +10,7 @@ from radar_fast.engines.encode.encoder import Encoded, Encoder, refused_images
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
-from radar_fast.sample import EmbeddedImage, ImageFile, Prompt, Reason, ReasonKind, Sample
+from radar_fast.sample import AnyImage, EmbeddedImage, ImageFile, Prompt, Reason, ReasonKind, Sample
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def picture(tmp_path: Path) -> ImageFile:
     return ImageFile(tmp_path / "noise.png")
 
 
-def prompt(*parts: str | ImageFile, candidates: tuple[str, ...] = ("red", "dark blue"), joiner: str = " ") -> Prompt:
+def prompt(*parts: str | AnyImage, candidates: tuple[str, ...] = ("red", "dark blue"), joiner: str = " ") -> Prompt:
     made = open_protocol("qwen2vl", None).prompt(Sample("1", "t", "d", "a", parts, candidates, 0))
     return Prompt(made.sample, made.parts, joiner, made.candidates)
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,10 @@ BOUND = 1e-4
 """On every raw logit and log-probability, fp32."""
 
 
-def score(model: Path, samples: list[Sample], *, protocol: str = "auto", engine: str = "transformers", **options):  # type: ignore[no-untyped-def] # options of two kinds
+def score(
+    model: Path, samples: list[Sample], *, protocol: str = "auto", engine: str = "transformers", **options: Any
+) -> tuple[dict[tuple[str, str], Scored], dict[str, Any]]:
+    """What came out, and what the engine says of itself; ``options`` are the protocol's pixel bounds, the engine's."""
     pixels = {name: options.pop(name) for name in ("min_pixels", "max_pixels") if name in options}
     checkpoint = Checkpoint.open(model)
     chosen = open_protocol(protocol, checkpoint, **pixels)
@@ -60,10 +64,10 @@ def largest_difference(scored: Scored, logits: list[list[float]], logprobs: list
 @pytest.mark.parametrize("puzzles", PUZZLES)
 def test_puzzlevqa_equals_the_plain_loop(qwen2vl: Path, puzzles: Path) -> None:
     """Every sample; every sum of the work too."""
-    bounds = {"min_pixels": 3136, "max_pixels": 12544}
+    bounds: dict[str, Any] = {"min_pixels": 3136, "max_pixels": 12544}
     samples = list(open_reader(puzzles))
     scored, described = score(qwen2vl, samples, **bounds)
-    loop = PlainLoop(qwen2vl, *bounds.values())
+    loop = PlainLoop(qwen2vl, **bounds)
     plain_sds: dict[str, list[float]] = {}
     worst = 0.0
     for question in puzzle_questions(puzzles):
@@ -94,7 +98,7 @@ def pictures(folder: Path) -> Iterator[tuple[Sample, Question]]:
     for index, group in enumerate(groups):
         paths = [folder / f"{number}.{'jpg' if number == 5 else 'png'}" for number in group]
         text = f"What is the colour of picture {index}?"
-        parts = (*map(ImageFile, paths), text)
+        parts: tuple[ImageFile | str, ...] = (*map(ImageFile, paths), text)
         options = answers[: 2 + index % 3]
         yield (
             Sample(str(index), "odd", "d", "a", parts, tuple(options), 0),
@@ -127,7 +131,7 @@ def test_both_resizes_matter(qwen2vl: Path, tmp_path: Path) -> None:
 def test_the_budget_changes_no_score(qwen2vl: Path, tmp_path: Path, budget: int) -> None:
     pairs = list(pictures(tmp_path))
     samples = [sample for sample, _ in pairs]
-    bounds = {"min_pixels": 3136, "max_pixels": 12544}
+    bounds: dict[str, Any] = {"min_pixels": 3136, "max_pixels": 12544}
     reference, _ = score(qwen2vl, samples, **bounds)
     scored, _ = score(qwen2vl, samples, batch_tokens=budget, **bounds)
     for key, result in scored.items():
@@ -141,7 +145,7 @@ def test_dropping_whole_windows_changes_no_bit(qwen2vl: Path, demo: Path) -> Non
     """What resuming does, and the reason why a resumed run's summary equals an uninterrupted one's."""
     samples = [sample for sample in open_reader(demo / "mini-m3") if sample.reason is None][: 2 * WINDOW + 9]
     assert len(samples) == 2 * WINDOW + 9
-    bounds = {"min_pixels": 3136, "max_pixels": 3136}
+    bounds: dict[str, Any] = {"min_pixels": 3136, "max_pixels": 3136}
     whole, _ = score(qwen2vl, samples, **bounds)
     rest, _ = score(qwen2vl, samples[WINDOW:], **bounds)
     for key, result in rest.items():
@@ -197,7 +201,7 @@ def test_another_family_through_chat(tmp_path: Path) -> None:
         assert largest_difference(result, logits, logprobs) <= BOUND
 
 
-def score_plainly(model: Path, samples: list[Sample]):  # type: ignore[no-untyped-def] # as score
+def score_plainly(model: Path, samples: list[Sample]) -> tuple[dict[tuple[str, str], Scored], dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(forward.SELF_CHECK_TOLERANCE, torch.float32, -1.0)
         return score(model, samples)

@@ -1,6 +1,7 @@
 """Small benchmarks on disk for tests that run the whole pipeline."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -26,7 +27,7 @@ def write_jsonl(folder: Path, count: int = 20, **changes: object) -> Path:
     return folder
 
 
-def write_m3(folder: Path, records: dict[str, object], directory: str, name: str) -> Path:
+def write_m3(folder: Path, records: Mapping[str, object], directory: str, name: str) -> Path:
     """One M3 file; its records as given."""
     (folder / directory / "images").mkdir(parents=True, exist_ok=True)
     (folder / directory / name).write_text(json.dumps(records))

@@ -36,8 +36,8 @@ def assert_equal(scored: Scored, logits: list[list[float]], logprobs: list[list[
     for mine, raw, normalised in zip(scored.candidates, logits, logprobs, strict=True):
         assert mine.logits == pytest.approx(raw, abs=BOUND)
         assert mine.logprobs == pytest.approx(normalised, abs=BOUND)
-    mine = judge([candidate.logits for candidate in scored.candidates], 0)
-    assert mine.probability == pytest.approx(judge(logits, 0).probability, abs=1e-5)
+    verdict = judge([candidate.logits for candidate in scored.candidates], 0)
+    assert verdict.probability == pytest.approx(judge(logits, 0).probability, abs=1e-5)
 
 
 def internvl_hf_loop(folder: Path) -> PlainInternVL:
@@ -46,7 +46,8 @@ def internvl_hf_loop(folder: Path) -> PlainInternVL:
 
     def forward(ids: torch.Tensor, tiles: torch.Tensor | None, _: int) -> torch.Tensor:
         images = {} if tiles is None else {"pixel_values": tiles}
-        return model(input_ids=ids[None], attention_mask=torch.ones_like(ids[None]), **images).logits[0]
+        logits: torch.Tensor = model(input_ids=ids[None], attention_mask=torch.ones_like(ids[None]), **images).logits
+        return logits[0]
 
     return PlainInternVL(forward, AutoTokenizer.from_pretrained(folder), 448, 256)
 

@@ -250,7 +250,10 @@ def write_internvl_chat(
         model.language_model.save_pretrained(folder / "language")
         published = load_file(folder / "language" / "model.safetensors")
         weights |= {f"language_model.{name}": value for name, value in published.items()}
-    shards = {"model-00001-of-00002.safetensors": {}, "model-00002-of-00002.safetensors": {}}
+    shards: dict[str, dict[str, torch.Tensor]] = {
+        "model-00001-of-00002.safetensors": {},
+        "model-00002-of-00002.safetensors": {},
+    }
     for name, value in weights.items():
         shards[f"model-0000{1 if name.startswith('vision') else 2}-of-00002.safetensors"][name] = value
     for name, part in shards.items():

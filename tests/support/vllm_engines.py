@@ -1,6 +1,7 @@
 """vLLM engines for tests: they take long to start, and a process can have one at a time."""
 
 from pathlib import Path
+from typing import Any
 
 from side_by_side import opened
 
@@ -18,7 +19,7 @@ class Engines:
         self._asked: object = None
 
     def open(
-        self, model: Path, *, pixels: tuple[int, int] | None = None, anew: bool = False, **options: object
+        self, model: Path, *, pixels: tuple[int, int] | None = None, anew: bool = False, **options: Any
     ) -> tuple[Engine, Protocol]:
         """A vLLM engine in float32, with the weights of ``model``: leave it so, and do not close it.
 

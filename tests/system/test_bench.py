@@ -4,6 +4,7 @@ as a process."""
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ from radar_fast.bench.roofline import Architecture, Work, matrix_rate, sample_fl
 from radar_fast.bench.vllm_peers import check_token_ids
 from radar_fast.bench.workload import cut, generated_samples, read_samples, select, write_samples
 from radar_fast.engines import EngineOptions
-from radar_fast.engines.encode.encoder import Encoder
+from radar_fast.engines.encode.encoder import Encoded, Encoder
 from radar_fast.errors import DataError, EngineError, ModelError, UsageError
+from radar_fast.images import read_image
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
 from radar_fast.readers import open_reader
@@ -85,7 +87,7 @@ def test_flops_are_those_that_torch_counts(qwen2vl: Path) -> None:
 def test_positions_and_pairs_are_those_of_the_tree() -> None:
     work = Work(prefix=5, answers=(1, 3, 4), images=())
     # (candidate or None, place in it) of every position; a position sees earlier ones of the prefix and of its own.
-    rows = [(None, place) for place in range(5)]
+    rows: list[tuple[int | None, int]] = [(None, place) for place in range(5)]
     rows += [(candidate, place) for candidate, length in enumerate(work.answers) for place in range(length - 1)]
     seen = [
         (row, other)
@@ -127,7 +129,8 @@ def test_the_shipped_config_is_a_two_billion_model_and_is_counted() -> None:
 def test_the_small_shipped_config_has_the_proportions_of_the_large_one() -> None:
     (_, large), (_, small) = shipped("qwen2vl-2b"), shipped("qwen2vl-70m")
     assert parameters(small) == 69_494_016
-    for part in (lambda model: model.model.visual, lambda model: model.get_input_embeddings()):
+    parts: list[Callable[[Any], Any]] = [lambda model: model.model.visual, lambda model: model.get_input_embeddings()]
+    for part in parts:
         assert parameters(part(small)) / parameters(small) == pytest.approx(
             parameters(part(large)) / parameters(large), abs=0.02
         )
@@ -141,12 +144,14 @@ def test_the_matrix_rate_is_one_of_this_machine() -> None:
 # Peers ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [Published, PerCandidate, EngineContender])
+CONTENDERS = [("published", Published), ("per-candidate", PerCandidate), ("transformers", EngineContender)]
+
+
+@pytest.mark.parametrize(("name", "kind"), CONTENDERS)
 def test_a_contender_gives_the_plain_loops_logits(
-    kind: type[Contender], qwen2vl: Path, pictures: list[Sample], tmp_path: Path
+    name: str, kind: Callable[[Setup], Contender], qwen2vl: Path, pictures: list[Sample], tmp_path: Path
 ) -> None:
     loop = PlainLoop(qwen2vl, PIXELS["min_pixels"], PIXELS["max_pixels"])
-    name = {Published: "published", PerCandidate: "per-candidate"}.get(kind, "transformers")
     contender = kind(setup_of(name, qwen2vl))
     for _ in range(2):
         contender.forget()
@@ -172,10 +177,12 @@ def test_the_published_peer_works_as_the_script_does(
     """The images once for the question and once a candidate; a batch of padded rows; logits at every position."""
     peer = Published(setup_of("published", qwen2vl))
     read: list[Path] = []
-    from radar_fast.engines.encode import encoder as encoding
 
-    real = encoding.read_image
-    monkeypatch.setattr(encoding, "read_image", lambda image: (read.append(image.path), real(image))[1])
+    def noted(image: Any) -> Any:
+        read.append(image.path)
+        return read_image(image)
+
+    monkeypatch.setattr("radar_fast.engines.encode.encoder.read_image", noted)
     shapes: list[tuple[int, ...]] = []
     peer._model.register_forward_hook(lambda _module, _inputs, output: shapes.append(tuple(output.logits.shape)))
     outcome = peer.score(pictures[:1], tmp_path)
@@ -241,6 +248,7 @@ def test_the_first_samples_that_can_be_scored_are_taken(qwen2vl: Path, tmp_path:
     assert [sample.id for sample in found.samples] == ["q2", "q5", "q8"]
     for sample, work in zip(found.samples, found.works, strict=True):
         encoded = encoder.encode(protocol.prompt(sample))
+        assert isinstance(encoded, Encoded)
         assert work.positions == len(encoded.prefix) + sum(len(suffix) - 1 for suffix in encoded.suffixes)
         assert work.images == (int(encoded.inputs["image_grid_thw"].prod()),)
     with pytest.raises(DataError, match=r"no sample with at least 5 candidates \(the most there are is 4\)"):

@@ -436,7 +436,7 @@ def test_k2_merged_shards_equal_the_whole(softcap: float | None, count: int, imp
     torch.testing.assert_close(logit, whole[0], atol=2e-6, rtol=1e-6)
     torch.testing.assert_close(logprob, whole[1], atol=2e-6, rtol=1e-6)
     assert logprob.max() <= 0
-    assert (logit[2], logprob[2]) == (0, 0)
+    assert logit[2] == logprob[2] == 0
     for shard, start, stop in zip(shards, SHARDS[count], SHARDS[count][1:], strict=False):
         inside = (targets >= start) & (targets < stop)
         assert (shard.logit[~inside] == -math.inf).all()

@@ -45,7 +45,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     index = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for name in sorted(set(index.values())):
         shard = load_file(folder / name)
         assert {index[key] for key in shard} == {name}

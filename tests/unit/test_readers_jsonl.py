@@ -45,7 +45,7 @@ def unfit(sample: Sample, kind: ReasonKind, *words: str) -> None:
     assert "\n" not in sample.reason.detail
 
 
-def flat(sample: Sample, data: Path) -> list[str]:
+def flat(sample: Sample, data: Path) -> list[Any]:
     """Parts, with the images as paths relative to the data folder."""
     return [f"@{part.path.relative_to(data)}" if isinstance(part, ImageFile) else part for part in sample.parts]
 

@@ -165,7 +165,11 @@ def test_mathvista(tmp_path: Path) -> None:
         "question_type": "multi_choice",
         "metadata": {"task": "vqa"},
     }
-    rows = [row, row | {"pid": "2", "choices": None, "question_type": "free_form"}, row | {"pid": "3", "answer": ""}]
+    rows: list[dict[str, Any]] = [
+        row,
+        row | {"pid": "2", "choices": None, "question_type": "free_form"},
+        row | {"pid": "3", "answer": ""},
+    ]
     write(tmp_path / "data" / "testmini-00000-of-00001-725687bf7a18d64b.parquet", rows)
     first, free, hidden = read(tmp_path)
     assert (first.id, first.task, first.candidates, first.answer) == ("1", "testmini", ("2", "3"), 1)

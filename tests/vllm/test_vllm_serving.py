@@ -143,7 +143,7 @@ def ask(server: str, data: Any) -> Any:
 
 
 def data_of(sample: Sample) -> dict[str, Any]:
-    parts = []
+    parts: list[dict[str, Any]] = []
     for part in sample.parts:
         if isinstance(part, str):
             parts.append({"type": "text", "text": part})
