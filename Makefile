@@ -18,9 +18,10 @@ help: ## this list
 demo: .venv/.ready ## score a series of tiny checkpoints on mini-M3 into demo-out/
 	$(BIN)/radar-fast demo --out demo-out
 
-# A worker a core of a small machine; each has one torch thread. ARGS="-n 0 --pdb" to see into one.
+# A worker for each core of a small machine, one torch thread in each. A module stays with one worker, so that what its
+# tests share (a vLLM engine) is made once; the long ones come first. ARGS="-n 0 --pdb" to see into a test.
 WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --cov
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov
 
 test: .venv/.ready-test ## the tests: minutes, real vLLM and the kernels under the interpreter among them
 	$(PYTEST) --cov-report= -m "not slow and not full" $(ARGS)

@@ -48,17 +48,9 @@ ROOMS = ("vllm", "system", "models", "unit")
 """The order in which they run: what takes long must not be what one worker is left with at the end."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the marks that are set here
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Rooms in their order; and what shares fixtures to one worker, so that they are made once: a module, or vLLM's."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = ROOT / "tests"
-    rooms = {item: item.path.relative_to(tests).parts[0] for item in items}
-    items.sort(key=lambda item: ROOMS.index(rooms[item]))
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            if item.get_closest_marker("xdist_group") is None:
-                name = "vllm" if rooms[item] == "vllm" else item.path.relative_to(tests).as_posix()
-                item.add_marker(pytest.mark.xdist_group(name))
+    items.sort(key=lambda item: ROOMS.index(item.path.relative_to(tests).parts[0]))
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +90,7 @@ def qwen2vl_chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def engines() -> Iterator["Engines"]:
-    """Where a vLLM engine is asked for; all tests that do so run in one process."""
+    """Where a vLLM engine is asked for."""
     from vllm_engines import Engines
 
     made = Engines()

@@ -55,9 +55,9 @@ def by_numpy(
     result: dict[str, float] = {}
     deltas = [
         [
-            np.array([second.scores[kind] - first.scores[kind] for first, second in group])
+            np.array([second.scores[kind] - first.scores[kind] for first, second in group])  # type: ignore[index]
             for kind in ("sds", "accuracy")
-        ]  # type: ignore[index]
+        ]
         for group in groups
     ]
     resamples = np.zeros((2, bootstrap))

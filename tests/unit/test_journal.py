@@ -175,7 +175,7 @@ def test_somebody_elses_file_is_not_emptied(path: Path, data: bytes) -> None:
 WRITER = """
     import sys
     from pathlib import Path
-    from test_record import a_record
+    from some_records import a_record
     from radar_fast.results.journal import Journal
 
     path, total = Path(sys.argv[1]), int(sys.argv[2])
@@ -217,7 +217,7 @@ def test_a_writer_killed_at_random_moments_loses_nothing_it_reported(path: Path)
 FULL_DISK = """
     import os, resource, sys
     from pathlib import Path
-    from test_record import a_record
+    from some_records import a_record
     from radar_fast.errors import ResultsError
     from radar_fast.results.journal import Journal
 

@@ -7,31 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from published_data import TOML
+from published_data import write_classes as make
 
 from radar_fast.errors import DataError, UsageError
 from radar_fast.readers.folder import EXAMPLES, ClassTexts, FolderReader, find_files
 from radar_fast.sample import ImageFile, ReasonKind, Sample
-
-TOML = """
-question = "What is broken?"
-ability = "seeing"
-graded = true
-split_at = 1
-[classes]
-none = "nothing"
-arm = "an arm"
-"a leg" = "a leg"
-"""
-
-
-def make(data: Path, *files: str, toml: str | bytes | None = TOML) -> Path:
-    for file in files:
-        (data / file).parent.mkdir(parents=True, exist_ok=True)
-        (data / file).touch()
-    data.mkdir(exist_ok=True)
-    if toml is not None:
-        (data / "classes.toml").write_bytes(toml.encode() if isinstance(toml, str) else toml)
-    return data
 
 
 def read(data: Path, **options: Any) -> list[Sample]:

@@ -2,35 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from published_data import MATHVERSE as RECORD
+from published_data import QUESTION
+from published_data import write_mathverse as write
 
 from radar_fast.errors import DataError
 from radar_fast.readers.mathverse import VERSIONS, MathVerseReader, find_files
 from radar_fast.sample import ImageFile, ReasonKind, Sample
-
-QUESTION = "In triangle ABC, angle A = 80.0, then angle CED is ()\nChoices:\nA:40°\nB:60°\nC:120°\nD:140°"
-RECORD: dict[str, Any] = {
-    "sample_index": "1",
-    "problem_index": "1",
-    "problem_version": "Text Dominant",
-    "question": QUESTION,
-    "image": "images_version_1-4/image_1.png",
-    "answer": "D",
-    "question_type": "multi-choice",
-    "metadata": {"split": "testmini", "source": "GeoQA", "subject": "Plane Geometry", "subfield": "Angle"},
-    "query_wo": "Please directly answer ...",
-    "query_cot": "Please first conduct reasoning ...",
-}
-
-
-def write(data: Path, content: object, name: str = "testmini.json") -> Path:
-    data.mkdir(exist_ok=True)
-    (data / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    return data
 
 
 def read(data: Path) -> list[Sample]:

@@ -7,42 +7,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from published_data import PGPS9K as RECORD
+from published_data import write_pgps9k as write
 
 from radar_fast.errors import DataError
 from radar_fast.readers.pgps9k import PGPS9KReader, find_files
 from radar_fast.sample import ImageFile, ReasonKind, Sample
 
-# A record as published, down to the spaces after its type.
-RECORD: dict[str, Any] = {
-    "diagram": "img_7.png",
-    "text": "What is the length of UB?",
-    "parsing_stru_seqs": [
-        "line Q U R",
-        "line U B",
-        "line D E I K",
-        "line m lieson A C",
-        "\\odot X lieson W V",
-        "line A B C D E F",
-    ],
-    "parsing_sem_seqs": ["BT = 30", "RS \\perp AB on R"],
-    "expression": "Multiple V0 C2 N2 Get V0",
-    "answer": "28.685",
-    "type": "Midsegment of Triangle ",
-    "book": "Geometry3K",
-    "page": "327",
-    "choices": [25.6, 28.7, 61.3, 33.941125496954285],
-}
 FULL = (
     "In this problem, U is on line QR, D, E are on line IK, A, C lie on line m, "
     "In \\odot X, point W, V lie on \\odot X, A, B, C, D are on line EF, BT = 30, RS \\perp AB on R.\n"
     "Based on these conditions, answer the question: What is the length of UB?"
 )
-
-
-def write(data: Path, content: object, name: str = "test.json", images: str = "Diagram_Visual") -> Path:
-    (data / images).mkdir(parents=True, exist_ok=True)
-    (data / name).write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    return data
 
 
 def read(data: Path, **options: Any) -> list[Sample]:

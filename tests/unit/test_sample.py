@@ -7,17 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import test_readers_folder
-import test_readers_mathverse
-import test_readers_pgps9k
 import torch
 from bench_data import write_jsonl
+from published_data import MATHVERSE, PGPS9K, write_classes, write_mathverse, write_pgps9k
 
 from radar_fast.conditions import Conditions
-from radar_fast.config import FORMATS
 from radar_fast.demo.mini_m3 import write_mini_m3
 from radar_fast.protocols import open_protocol
-from radar_fast.readers import open_reader
+from radar_fast.readers import FORMATS, open_reader
 from radar_fast.sample import Candidate, EmbeddedImage, Reason, ReasonKind, Sample, Scored
 from radar_fast.util.frozen import FrozenMapping
 from radar_fast.writers import plan_export
@@ -76,13 +73,13 @@ def made_of(kind: str, data: Path) -> Path:
         given = write_jsonl(data.with_name("given"))
         plan_export(open_reader(given), kind).write(open_reader(given), data)
     elif kind == "folder":
-        test_readers_folder.make(data, "none/1.png", "arm/2.png", "arm/3.txt")
+        write_classes(data, "none/1.png", "arm/2.png", "arm/3.txt")
     elif kind == "mathverse":
-        record = test_readers_mathverse.RECORD
-        test_readers_mathverse.write(data, [record, {**record, "problem_index": "2", "answer": "?"}])
+        record = MATHVERSE
+        write_mathverse(data, [record, {**record, "problem_index": "2", "answer": "?"}])
     else:
-        record = test_readers_pgps9k.RECORD
-        test_readers_pgps9k.write(data, {"prob_1": record, "prob_2": {**record, "choices": "?"}})
+        record = PGPS9K
+        write_pgps9k(data, {"prob_1": record, "prob_2": {**record, "choices": "?"}})
     return data
 
 

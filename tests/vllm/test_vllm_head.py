@@ -20,7 +20,6 @@ NOT_PLAIN = {
 }
 
 
-@pytest.mark.xdist_group("vllm/test_vllm_head.py")
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_heads_of_vllm_layers(ranks: int, tmp_path: Path) -> None:
     """Padded rows of the weight hold what would win every softmax; 507 words are 512 rows, or 256 a rank."""

@@ -15,7 +15,7 @@ pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
 
 from radar_fast.demo.show import PIXELS
 
-pytestmark = [pytest.mark.full, pytest.mark.xdist_group("vllm/test_vllm_processes.py")]
+pytestmark = pytest.mark.full
 
 BOUND = 1e-4
 
