@@ -19,8 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SUPPORT = ROOT / "tests" / "support"
 
 ENVIRONMENT = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # read at import: a command that runs in this process sets it too late
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",  # the models are tiny, and the other core has a worker of its own
+    "TRANSFORMERS_VERBOSITY": "error",
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
 }
