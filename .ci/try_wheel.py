@@ -2,8 +2,8 @@
 
     python -I .ci/try_wheel.py dist/radar_fast-*.whl
 
-The interpreter is one whose environment holds the wheel and nothing of this checkout; -I and the emptied PYTHONPATH keep
-the checkout out of the way.
+The interpreter is one whose environment holds the wheel and nothing of this checkout; -I and the emptied PYTHONPATH
+keep the checkout out of the way.
 """
 
 import json
