@@ -235,7 +235,7 @@ def check_plot(plot: Path | None) -> None:
     if plot is None:
         return
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("--plot: matplotlib is not installed; pip install 'radar-fast[plot]', or leave it out")
+        raise UsageError("--plot: matplotlib is not installed; pip install '.[plot]', or leave it out")
     if not plot.resolve().parent.is_dir():
         raise UsageError(f"--plot {plot}: there is no folder {plot.resolve().parent}")
 

@@ -51,7 +51,7 @@ def load_pyarrow() -> Any:
     except ImportError as error:
         raise UsageError(
             f"--format parquet: needs pyarrow, which is not installed ({one_line(error, 80)}): "
-            "pip install 'radar-fast[parquet]'"
+            "pip install '.[parquet]'"
         ) from None
     return pyarrow
 

@@ -26,8 +26,8 @@ def test_known_versions_pass(version: str, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("version", "words"),
     [
-        ("0.25.1", ["vLLM 0.25.1 is too old", "0.26 to 0.32"]),
-        ("0.33.0", ["vLLM 0.33.0 is too new", "0.26 to 0.32"]),
+        ("0.25.1", ["vLLM 0.25.1 is too old", "0.26 to 0.33"]),
+        ("0.34.0", ["vLLM 0.34.0 is too new", "0.26 to 0.33"]),
         ("1.0.0", ["too new"]),
         (None, ["vLLM is not installed"]),
     ],
@@ -37,7 +37,7 @@ def test_other_versions_name_the_extra(version: str | None, words: list[str], mo
     with pytest.raises(UsageError) as caught:
         versions.check_version()
     said = str(caught.value)
-    assert all(word in said for word in [*words, "pip install 'radar-fast[vllm]'", "--engine transformers"])
+    assert all(word in said for word in [*words, "pip install '.[vllm]'", "--engine transformers"])
     assert "\n" not in said
 
 
@@ -95,4 +95,4 @@ def test_without_vllm_the_command_says_what_to_install(tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1, result.stderr
-    assert "pip install 'radar-fast[vllm]'" in result.stderr
+    assert "pip install '.[vllm]'" in result.stderr
