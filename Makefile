@@ -58,7 +58,7 @@ bench: .venv/.ready ## one-pass scoring against the published algorithm, side by
 	$(BIN)/radar-fast bench --model demo --peers published,per-candidate $(ARGS)
 
 docs: .venv/.ready-docs ## the pages and the library reference, as a site in build/site; a dead link is an error
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dist: .venv/.ready-dist ## sdist and wheel in dist/; the wheel is installed in an environment of its own and tried there
 	rm -rf dist .venv-dist
