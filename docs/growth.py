@@ -2,6 +2,8 @@
 
     make demo
     python docs/growth.py demo-out/results
+
+Needs matplotlib.
 """
 
 import json

@@ -50,8 +50,7 @@ def load_pyarrow() -> Any:
         import pyarrow.parquet
     except ImportError as error:
         raise UsageError(
-            f"--format parquet: needs pyarrow, which is not installed ({one_line(error, 80)}): "
-            "pip install '.[parquet]'"
+            f"--format parquet: needs pyarrow, which is not installed ({one_line(error, 80)}): pip install '.[parquet]'"
         ) from None
     return pyarrow
 
