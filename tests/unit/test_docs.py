@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+import radar_fast
 from radar_fast.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +62,13 @@ def test_every_option_exists(page: Path) -> None:
 def test_the_site_holds_every_page() -> None:
     named = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text()))
     assert named == {str(page.relative_to(DOCS)) for page in PAGES if page.is_relative_to(DOCS)}
+
+
+def test_the_reference_holds_every_public_name() -> None:
+    pages = "\n".join(page.read_text() for page in (DOCS / "reference").glob("*.md"))
+    named = set(re.findall(r"^::: radar_fast\.(\w+)$", pages, re.MULTILINE))
+    errors = {name for name in radar_fast.__all__ if name.endswith("Error")}  # one page holds the module of them
+    assert named - {"errors"} == set(radar_fast.__all__) - errors - {"__version__"}
 
 
 def test_what_is_needed_is_among_the_tested_versions() -> None:
