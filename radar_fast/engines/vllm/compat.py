@@ -14,8 +14,8 @@ from radar_fast.errors import UsageError
 __all__ = ["EXTRA", "check_version", "installed_version", "wants_raw_pixels"]
 
 OLDEST, TOO_NEW = (0, 26), (0, 34)
-"""First version that is taken, and the first that is not, as in pyproject.toml. The tests run 0.28 and 0.32; of 0.26 and
-0.33 the source was read where the engine touches it."""
+"""First version that is taken, and the first that is not, as in pyproject.toml. The tests run 0.28 and 0.32; of 0.26
+and 0.33 the source was read where the engine touches it."""
 
 EXTRA = "pip install '.[vllm]'"
 """What to tell a user who has no vLLM, or one of another version: in a checkout, as there is no release yet."""
