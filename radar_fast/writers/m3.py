@@ -96,7 +96,7 @@ def _task(item: Item) -> M3Task:
 
 
 def _record(item: Item, task: M3Task) -> dict[str, object]:
-    """Raises Misfit for a question that is not laid out as those of its task."""
+    """Raises Misfit for a question that is not laid out as those of its task, or a blank ability."""
     sample, text = item.sample, plain(item)
     if task.rule == "MMMU_Pro":
         text = tagged(item)
@@ -111,6 +111,8 @@ def _record(item: Item, task: M3Task) -> dict[str, object]:
         record["img_num"] = len(item.order)
     said: dict[str, object] = {}
     if sample.ability != task.ability:
+        if not sample.ability.strip():
+            raise Misfit("its ability is blank, which the reader takes for damage")
         said["ability"] = sample.ability
     if sample.answer:
         said["answer_index"] = sample.answer

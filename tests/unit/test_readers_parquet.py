@@ -237,7 +237,7 @@ def test_files_without_questions(tmp_path: Path) -> None:
 def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.parquet", [ROW], SCHEMA)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(UsageError, match=r"radar-fast\[parquet\]") as caught:
+    with pytest.raises(UsageError, match=r"\.\[parquet\]") as caught:
         open_reader(tmp_path)
     assert "\n" not in str(caught.value)
 

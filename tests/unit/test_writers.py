@@ -247,6 +247,13 @@ def test_data_that_change_meanwhile(tmp_path: Path, to: str) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
+def test_a_blank_ability_does_not_fit_m3(tmp_path: Path) -> None:
+    plan = export([SAMPLE, replace(SAMPLE, id="2", ability=" ")], "m3", tmp_path / "out")
+    assert [(name, why) for _, name, why in plan.misfits] == [
+        ("2", "its ability is blank, which the reader takes for damage")
+    ]
+
+
 def test_an_empty_folder_may_be_there(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     export([SAMPLE], "jsonl", tmp_path / "out")
