@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--dtypes", default="bfloat16,float32")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--limit", type=int, default=64, help="samples a task, of mini-M3")
+    parser.add_argument("--limit", type=int, default=64, help="samples of each task, of mini-M3")
     parser.add_argument("--min-pixels", type=int)
     parser.add_argument("--max-pixels", type=int)
     args = parser.parse_args()

@@ -32,9 +32,9 @@ class Lesson:
     candidates: list[list[int]]
     """Token ids of " " + candidate; the answer is the first."""
     patches: list[Tensor]
-    """One an image: fp16 [patches, 3 * 14 * 14], a single frame."""
+    """One per image: fp16 [patches, 3 * 14 * 14], a single frame."""
     grids: list[list[int]]
-    """One an image: [1, patch rows, patch columns]."""
+    """One per image: [1, patch rows, patch columns]."""
 
 
 def ask(item: Item, rng: Random) -> tuple[str, list[int], list[str]]:

@@ -26,7 +26,7 @@ def write_mini_m3(folder: Path, *, samples_per_task: int = 32, seed: int = 0) ->
     """Write the benchmark into ``folder``: 16 task files of ``samples_per_task`` records each, and their images.
 
     The same arguments give the same bytes, and a smaller benchmark holds the first records of a larger one. One
-    record is in memory at a time. Raises UsageError below 4 samples a task, or where ``folder`` holds anything.
+    record is in memory at a time. Raises UsageError below 4 samples per task, or where ``folder`` holds anything.
     """
     if samples_per_task <= _MANY_PICTURES_AT:
         raise UsageError(f"samples_per_task is {samples_per_task}: mini-M3 needs at least {_MANY_PICTURES_AT + 1}")

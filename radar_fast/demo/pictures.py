@@ -50,7 +50,7 @@ COLOURS: dict[str, Colour] = {
     "black": (15, 15, 15),
     "grey": (130, 130, 130),
 }
-"""Names as they stand in questions and answers; some are two words, so that candidates differ in length."""
+"""Names as they are used in questions and answers; some are two words, so that candidates differ in length."""
 
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross", "ring")
 

@@ -1,7 +1,7 @@
 """Sample -> Prompt: what a model of each family is asked, to the letter.
 
 A protocol is data and two small functions: how a sample becomes a prompt, and what happens to an image before the
-checkpoint's own processor sees it. Both engines take it as it is. One file a family.
+checkpoint's own processor sees it. Both engines take it as it is. One file for each family.
 """
 
 from radar_fast.errors import ModelError, UsageError

@@ -10,7 +10,7 @@ from radar_fast.sample import Placeholder, Prompt, Sample
 __all__ = ["qwen2vl", "smart_resize"]
 
 PUBLISHED_MIN_PIXELS, PUBLISHED_MAX_PIXELS = 256 * 28 * 28, 768 * 28 * 28
-"""What the published Qwen2-VL script gives its processor: 256 to 768 tokens an image."""
+"""What the published Qwen2-VL script gives its processor: 256 to 768 tokens per image."""
 
 _QWEN_IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 

@@ -1,4 +1,4 @@
-"""A published dataset on disk -> Iterator[Sample]; one file a format.
+"""A published dataset on disk -> Iterator[Sample]; one file for each format.
 
 The seam is :class:`Reader`: something to iterate, as often as needed. Samples in = scored + unscored: a record that
 cannot be scored comes out with its ``reason``. Only a file or folder that cannot be read as a whole raises DataError.
@@ -138,7 +138,7 @@ _FORMATS = {
         ),
         _Format(
             "folder",
-            f"a folder a class, and {folder.FILE} (or --classes)",
+            f"a folder for each class, and {folder.FILE} (or --classes)",
             folder.find_files,
             lambda data, options: folder.FolderReader.open(
                 data, classes=options.classes, follow_symlinks=options.follow_symlinks

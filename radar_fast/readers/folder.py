@@ -113,7 +113,7 @@ def _classes(value: object, name: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class FolderReader:
-    """Reads a folder a class lazily, one image at a time, and as often as asked.
+    """Reads a folder for each class lazily, one image at a time, and as often as asked.
 
     Iterating raises DataError where a folder cannot be listed. An image in a folder that is no class, and a folder
     within a class, come out unscored.

@@ -1,4 +1,4 @@
-"""JSON lines: one object a line, under the user's field names. PuzzleVQA is read as it lies.
+"""JSON lines: one object per line, under the user's field names. PuzzleVQA is read unchanged.
 
 Annotation files are the ``*.jsonl`` and ``*.json`` directly in the folder; image paths are relative to it. What the
 fields are, and how they are mapped, is in :mod:`radar_fast.readers.mapping`.

@@ -1,4 +1,4 @@
-"""Samples -> a benchmark on disk in another format; one file a format, each the way back of the reader of its name.
+"""Samples -> a benchmark on disk in another format; one file for each format, the way back of the reader of its name.
 
 Nothing is written before every sample has been looked at: what does not fit the format is listed first, with why, and
 left out. What is written reads back as the same samples: parts, candidates, answer, task, id and ability.

@@ -46,7 +46,7 @@ class M3Writer:
         self._images |= {path: digest_of(item.data[place]) for path, place in paths.items()}
 
     def write(self, folder: Path, items: Iterable[Item]) -> None:
-        """One file a task, its records in the order of the samples. Raises OSError."""
+        """One file for each task, its records in the order of the samples. Raises OSError."""
         files: set[Path] = set()
         for item in items:
             for path, place in self._paths(item).items():

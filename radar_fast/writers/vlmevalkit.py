@@ -48,7 +48,7 @@ class VLMEvalKitWriter:
         self._options[sample.task] = max(self._options.get(sample.task, 0), len(sample.candidates))
 
     def write(self, folder: Path, items: Iterable[Item]) -> None:
-        """One file a task, its rows in the order of the samples. Raises OSError."""
+        """One file for each task, its rows in the order of the samples. Raises OSError."""
         headers: dict[str, list[str]] = {}
         rows_with: dict[tuple[str, str], str] = {}
         for item in items:
