@@ -76,7 +76,7 @@ def page(name: str, reports: list[dict[str, Any]]) -> str:
             f"## {report['created'][:10]}: {report['candidates']} candidates",
             f"    {report['command']}",
             f"{report['model']}, {report['dtype']} on {report['device']}; {report['samples']} samples of "
-            f"{report['data']}; {tokens['least']} to {tokens['most']} tokens per prompt (median {tokens['median']:.0f}), "
+            f"{report['data']}; {tokens['least']} to {tokens['most']} tokens a prompt (median {tokens['median']:.0f}), "
             f"{report['answer_tokens']:.1f} an answer; {report['rounds']} rounds; matrix products at "
             f"{report['matrix_flops_per_second'] / 1e9:.0f} GFLOP/s.",
             rendered(report),
