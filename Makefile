@@ -43,7 +43,7 @@ test-oldest: .venv-oldest/.ready ## the vLLM engine's tests on the oldest vLLM a
 		tests/vllm/test_vllm_plugin.py tests/vllm/test_vllm_serving.py $(ARGS)
 
 test-newest: .venv-newest/.ready ## what needs no vLLM, on the newest transformers, numpy and others; torch as in constraints.txt
-	.venv-newest/bin/python -m pytest -p no:cacheprovider -m "not slow" tests/unit tests/models $(ARGS)
+	.venv-newest/bin/python -m pytest -p no:cacheprovider -m "not slow and not full" tests/unit tests/models $(ARGS)
 
 lint: .venv/.ready-test ## ruff and mypy
 	$(BIN)/ruff check .
