@@ -20,14 +20,13 @@ OVERALL = 0.8225
 """SDS of the demo's last checkpoint over all of mini-M3, to the digits that README prints."""
 
 SMOKE = """
-import importlib.metadata, importlib.util, sys
+import importlib.metadata, importlib.util
 import radar_fast
 from radar_fast.kernels.log_softmax_gather import log_softmax_gather
-root = {root!r}
-assert root not in radar_fast.__file__, f"the checkout was imported: {{radar_fast.__file__}}"
+assert "site-packages" in radar_fast.__file__, f"the checkout was imported: {radar_fast.__file__}"
 assert radar_fast.__version__ == importlib.metadata.version("radar-fast"), radar_fast.__version__
-names = {{each.name for each in importlib.metadata.entry_points(group="vllm.general_plugins")}}
-assert "radar_fast" in names, f"vLLM would not find the plugin: {{names}}"
+names = {each.name for each in importlib.metadata.entry_points(group="vllm.general_plugins")}
+assert "radar_fast" in names, f"vLLM would not find the plugin: {names}"
 assert importlib.util.find_spec("kernels") is None, "the wheel brings a top-level 'kernels'"
 import torch
 logits = torch.randn(3, 11)
@@ -44,7 +43,7 @@ def main() -> int:
         print(f"{wheel.name} lacks {len(missing)} files of the package:", *missing, sep="\n  ")
         return 1
     with tempfile.TemporaryDirectory() as folder:
-        run([sys.executable, "-c", SMOKE.format(root=str(ROOT))], folder)
+        run([sys.executable, "-c", SMOKE], folder)
         radar = str(Path(sys.executable).with_name("radar-fast"))
         run([radar, "demo", "--out", "demo-out"], folder)
         run([radar, "inspect", "demo-out/mini-m3"], folder)
