@@ -15,7 +15,9 @@ from radar_fast.cli import main
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
-FOR_USERS = [page for page in PAGES if page.name != "CONTRIBUTING.md" and "notes" not in page.parts]
+NOT_OF_TODAY = ("CHANGELOG.md", "CONTRIBUTING.md")
+"""Options of the past, and of other programs."""
+FOR_USERS = [page for page in PAGES if page.name not in NOT_OF_TODAY and "notes" not in page.parts]
 OTHER_PROGRAMS = re.compile(
     r"vllm serve (?:.*\\\n)*.*|--gres|--additional-config|--mm-processor-kwargs|bench/record.py.* --"
 )
