@@ -1,6 +1,7 @@
 """``radar-fast bench``: engines and what they are compared with, side by side."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import rich_click as click
@@ -14,7 +15,7 @@ from radar_fast.cli.options import (
     format_option,
 )
 from radar_fast.cli.status import UNSCORED, leave
-from radar_fast.cli.types import PATH, pairs_of
+from radar_fast.cli.types import PATH, given, pairs_of
 from radar_fast.errors import UsageError
 from radar_fast.terminal.output import standard_output
 
@@ -35,48 +36,37 @@ _SAMPLES = "On which samples"
 @click.option(
     "--tokenizer", type=PATH, metavar="DIR", panel=_WHAT, help="Tokenizer and image processor of a config alone."
 )
-@click.option(
-    "--engines", default="transformers", show_default=True, metavar="NAME,...", panel=_WHAT, help="transformers, vllm."
-)
+@click.option("--engines", metavar="NAME,...", panel=_WHAT, help="transformers, vllm.  [default: transformers]")
 @click.option(
     "--peers",
-    default="published",
-    show_default=True,
     metavar="NAME,...",
     panel=_WHAT,
-    help="published, per-candidate, vllm-prompt-logprobs, vllm-token-ids.",
+    help="published, per-candidate, vllm-prompt-logprobs, vllm-token-ids.  [default: published]",
 )
-@click.option(
-    "--rounds", type=int, default=3, show_default=True, metavar="N", panel=_WHAT, help="Timed rounds, after a warm-up."
-)
+@click.option("--rounds", type=int, metavar="N", panel=_WHAT, help="Timed rounds, after a warm-up.  [default: 3]")
 @click.option(
     "--data", type=PATH, metavar="DIR", panel=_SAMPLES, help="The benchmark folder; without it pictures are generated."
 )
 @format_option(_SAMPLES)
 @click.option("--field", "fields", multiple=True, metavar="OURS=THEIRS", panel=_SAMPLES, help="As for score.")
-@click.option(
-    "--samples", type=int, default=32, show_default=True, metavar="N", panel=_SAMPLES, help="Samples in a round."
-)
+@click.option("--samples", type=int, metavar="N", panel=_SAMPLES, help="Samples in a round.  [default: 32]")
 @click.option(
     "--candidates", type=int, metavar="K", panel=_SAMPLES, help="Cut every sample to K candidates.  [generated: 4]"
 )
-@click.option(
-    "--size", default="336-1000", show_default=True, metavar="A-B", panel=_SAMPLES, help="Sides of generated pictures."
-)
+@click.option("--size", metavar="A-B", panel=_SAMPLES, help="Sides of generated pictures.  [default: 336-1000]")
 @click.option(
     "--question-words",
     "words",
     type=int,
-    default=0,
     metavar="N",
     panel=_SAMPLES,
-    help="Words before generated questions.",
+    help="Words before generated questions.  [default: 0]",
 )
 @asking_options(HOW)
 @engine_options()
 @click.option("--plot", type=PATH, metavar="FILE.png", panel=OUTPUT, help="Also draw the result.")
 @click.help_option("-h", "--help", panel=OUTPUT)
-def bench(engines: str, peers: str, size: str, fields: tuple[str, ...], **options: Any) -> None:
+def bench(fields: tuple[str, ...], **options: Any) -> None:
     """Measure engines against what users run today, side by side on the same samples.
 
     Prints tables, then one line of JSON. Exit status: 0 done; 1 done, but the logits of some contender are not those
@@ -90,12 +80,9 @@ def bench(engines: str, peers: str, size: str, fields: tuple[str, ...], **option
     from radar_fast.terminal.progress import progress_on
 
     config = BenchConfig(
-        engines=tuple(filter(None, engines.split(","))),
-        peers=tuple(filter(None, peers.split(","))),
-        size=_span("--size", size),
         fields=dict(pairs_of("--field", fields)),
         options=options_of_engine(options),
-        **options,
+        **{name: _READ[name](value) if name in _READ else value for name, value in given(options).items()},
     )
     check_plot(config.plot)
     os.environ.update(ENVIRONMENT)  # before torch is imported here: this process must not spin beside its contenders
@@ -115,8 +102,16 @@ def bench(engines: str, peers: str, size: str, fields: tuple[str, ...], **option
         leave(UNSCORED)
 
 
-def _span(option: str, text: str) -> tuple[int, int]:
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
+
+
+def _span(text: str) -> tuple[int, int]:
     least, dash, largest = text.partition("-")
     if not (dash and least.isdecimal() and largest.isdecimal()):
-        raise UsageError(f"{option} {text}: is not of the form A-B, two whole numbers")
+        raise UsageError(f"--size {text}: is not of the form A-B, two whole numbers")
     return int(least), int(largest)
+
+
+_READ: dict[str, Callable[[str], Any]] = {"engines": _names, "peers": _names, "size": _span}
+"""How options that stand for more than one value are read."""

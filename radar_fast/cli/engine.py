@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from radar_fast.cli.options import ENGINE, SPEED, Function, grouped
-from radar_fast.cli.types import PATH, Choice, pairs_of
+from radar_fast.cli.types import PATH, Choice, given, pairs_of
 
 if TYPE_CHECKING:
     from radar_fast.engines import EngineOptions
@@ -36,14 +36,12 @@ def engine_options() -> Callable[[Function], Function]:
         click.option(
             "--device",
             type=Choice(_of_engine("DEVICES")),
-            default="auto",
             panel=ENGINE,
             help="auto (a GPU where there is one), cpu or cuda.",
         ),
         click.option(
             "--dtype",
             type=Choice(_of_engine("DTYPES")),
-            default="auto",
             panel=ENGINE,
             help="auto (the checkpoint's own on a GPU, float32 on a CPU), float32, bfloat16 or float16.",
         ),
@@ -66,14 +64,12 @@ def engine_options() -> Callable[[Function], Function]:
         click.option(
             "--worker-kind",
             type=Choice(_of_engine("WORKER_KINDS")),
-            default="auto",
             panel=SPEED,
             help="threads, processes, or auto: processes where they pay.",
         ),
         click.option(
             "--attention",
             type=Choice(_of_engine("ATTENTIONS")),
-            default="auto",
             panel=SPEED,
             help="Of the transformers engine: auto, dense, cascade (flash-attn) or flex.",
         ),
@@ -87,11 +83,9 @@ def engine_options() -> Callable[[Function], Function]:
         click.option(
             "--preprocess-cache-gb",
             type=float,
-            default=100.0,
-            show_default=True,
             metavar="GB",
             panel=SPEED,
-            help="Largest size of that folder, in GB.",
+            help="Largest size of that folder, in GB.  [default: 100]",
         ),
     )
 
@@ -101,7 +95,6 @@ def engine_option(panel: str = ENGINE) -> Callable[[Function], Function]:
     return click.option(
         "--engine",
         type=Choice(_engines),
-        default="auto",
         panel=panel,
         help="auto (vllm where there is a GPU and a vLLM that is known to work, else transformers), transformers, "
         "vllm, or fake: no model, to try a command.",
@@ -112,6 +105,6 @@ def options_of_engine(options: dict[str, Any]) -> "EngineOptions":
     """What :func:`engine_options` asks for, taken out of ``options``. Raises UsageError where it cannot be right."""
     from radar_fast.engines import EngineOptions
 
-    given = {each.name: options.pop(each.name) for each in fields(EngineOptions)}
-    given["arguments"] = {name.replace("-", "_"): value for name, value in pairs_of("--engine-arg", given["arguments"])}
-    return EngineOptions(**given)
+    mine = given({each.name: options.pop(each.name) for each in fields(EngineOptions)})
+    mine["arguments"] = {name.replace("-", "_"): value for name, value in pairs_of("--engine-arg", mine["arguments"])}
+    return EngineOptions(**mine)

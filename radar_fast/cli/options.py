@@ -84,7 +84,6 @@ def format_option(panel: str = WHAT) -> Callable[[Function], Function]:
     return click.option(
         "--format",
         type=Choice(_formats),
-        default="auto",
         panel=panel,
         help="Format of DATA: auto (told by what is there), m3, jsonl, vlmevalkit, pgps9k, mathverse, folder, parquet.",
     )
@@ -141,7 +140,6 @@ def asking_options(panel: str = HOW) -> Callable[[Function], Function]:
         click.option(
             "--protocol",
             type=Choice(_protocols),
-            default="auto",
             panel=panel,
             help="The prompt: auto (the model family's), qwen2vl, internvl, plain, llava, llava-med, chat.",
         ),
@@ -168,7 +166,6 @@ def condition_options(panel: str = HOW) -> Callable[[Function], Function]:
         click.option(
             "--candidates",
             type=Choice(_candidates),
-            default="text",
             panel=panel,
             help="text: score the options themselves; letter: list them in the question and score their letters.",
         ),
@@ -199,7 +196,7 @@ def opened(data: Path, options: dict[str, Any]) -> "tuple[Reader, Selection]":
     )
     reader = open_reader(
         data,
-        format=options["format"],
+        format=options["format"] or "auto",
         fields=dict(pairs_of("--field", options["fields"])),
         classes=options["classes"],
         follow_symlinks=options["follow_symlinks"],

@@ -16,7 +16,7 @@ from radar_fast.cli.options import (
     symlink_option,
 )
 from radar_fast.cli.status import INTERRUPTED, exit_by, leave
-from radar_fast.cli.types import PATH, Many, ManyCommand, expanded, pairs_of
+from radar_fast.cli.types import PATH, Many, ManyCommand, expanded, given, pairs_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,12 +61,10 @@ complete yet); 130 interrupted: the same command goes on from there."""
 )
 @click.option(
     "--name",
-    default="{name}",
-    show_default=True,
     metavar="TEXT",
     panel=OUTPUT,
     help="What a checkpoint is called, with {name}, {parent} and {grandparent} for its folder and those above it: "
-    "'{parent}' for iter_100/hf.",
+    "'{parent}' for iter_100/hf.  [default: {name}]",
 )
 @click.option(
     "--official-out", type=PATH, metavar="DIR", panel=OUTPUT, help="Also write the published scripts' files here."
@@ -80,7 +78,7 @@ complete yet); 130 interrupted: the same command goes on from there."""
 def score(
     models: tuple[str, ...],
     data: tuple[str, ...],
-    name: str,
+    name: str | None,
     verbose: bool,
     **options: Any,
 ) -> None:
@@ -102,16 +100,16 @@ def score(
         fields=dict(pairs_of("--field", options.pop("fields"))),
         abilities=tuple(pairs_of("--ability", options.pop("abilities"), repeats=True)),
         options=options_of_engine(options),
-        **options,
+        **given(options),
     )
     console = standard_output()
     progress = progress_on(console, verbose=verbose)
     if config.engine != "fake":
         progress.say("loading torch and transformers...")
     try:
-        from radar_fast.series import score_series
+        from radar_fast.series import NAME, score_series
 
-        runs = score_series(config, folders, benchmarks, name=name, progress=progress)
+        runs = score_series(config, folders, benchmarks, name=name or NAME, progress=progress)
     except KeyboardInterrupt:
         click.echo(f"\nradar-fast: {_kept(progress)}; run the same command again", err=True)  # below the ^C
         leave(INTERRUPTED)

@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from radar_fast.cli.help import Command
 from radar_fast.errors import UsageError
 from radar_fast.util.choices import check_one_of
 
-__all__ = ["PATH", "Choice", "Many", "ManyCommand", "expanded", "in_order", "pairs_of", "spread"]
+__all__ = ["PATH", "Choice", "Many", "ManyCommand", "expanded", "given", "in_order", "pairs_of", "spread"]
 
 PATH = click.Path(path_type=Path)
 
@@ -123,6 +123,11 @@ def _by_number(path: Path) -> list[tuple[int, int, str]]:
     return [
         (int(part), 0, part) if part.isdecimal() else (-1, 1, part) for part in re.split(r"(\d+)", str(path)) if part
     ]
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given: the others have no value here, and the default of what they go into."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def pairs_of(option: str, texts: Iterable[str], *, repeats: bool = False) -> list[tuple[str, str]]:

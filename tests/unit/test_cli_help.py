@@ -1,17 +1,22 @@
 """The command line before anything runs: help, completion, and what a slip of the finger is told."""
 
 import inspect
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner
 
+from radar_fast.bench.config import BenchConfig
 from radar_fast.cli import main
 from radar_fast.cli.types import Choice, in_order, spread
+from radar_fast.config import RunConfig
 from radar_fast.engines.options import EngineOptions
+from radar_fast.series import NAME
 
 COMMANDS = sorted(main.commands)
 PANELS = ("What to score", "Which samples", "How to ask", "Engine", "Speed", "Output", "Advanced")
@@ -55,6 +60,22 @@ def test_score_and_bench_have_every_option_of_an_engine() -> None:
     fields = set(inspect.signature(EngineOptions).parameters)
     for command in ("score", "bench"):
         assert fields <= {param.name for param in main.commands[command].params}
+
+
+def test_help_tells_the_defaults_that_hold() -> None:
+    """They stand where the options are used: in the dataclasses. An option that is not given has no value here."""
+    written = {"336-1000": (336, 1000), "transformers": ("transformers",), "published": ("published",)}
+    held = {field.name: field.default for made in (BenchConfig, RunConfig, EngineOptions) for field in fields(made)}
+    held |= {"name": NAME}
+    seen = 0
+    for command in main.commands.values():
+        for option in command.params:
+            assert not isinstance(option.default, str | int | float) or isinstance(option.default, bool), option
+            told = re.search(r"\[default: ([^\] ]+)\]", getattr(option, "help", None) or "")
+            if told and option.name in held:
+                seen += 1
+                assert str(held[option.name]) in (told[1], f"{told[1]}.0", str(written.get(told[1]))), option.name
+    assert seen >= 8
 
 
 def test_help_imports_nothing_heavy() -> None:
