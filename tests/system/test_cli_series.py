@@ -217,6 +217,7 @@ def test_a_signal_from_the_keyboard_ends_a_process_with_130(tmp_path: Path) -> N
         stderr=subprocess.PIPE,
         text=True,
         env={**uncovered(), "PYTHONPATH": os.pathsep.join(sys.path)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     ) as process:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and not ((out / "samples.jsonl").exists() and lines(out) > 2):
