@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from radar_fast.cli.options import ENGINE, SPEED, Function, grouped
-from radar_fast.cli.types import PATH, Choice, given, pairs_of
+from radar_fast.cli.types import PATH, Choice, Naming, given, pairs_of
 
 if TYPE_CHECKING:
     from radar_fast.engines import EngineOptions
@@ -94,10 +94,11 @@ def engine_option(panel: str = ENGINE) -> Callable[[Function], Function]:
     """``engine``."""
     return click.option(
         "--engine",
+        cls=Naming,
         type=Choice(_engines),
         panel=panel,
-        help="auto (vllm where there is a GPU and a vLLM that is known to work, else transformers), transformers, "
-        "vllm, or fake: no model, to try a command.",
+        help="auto (vllm where there is a GPU and a vLLM that is known to work, else transformers), {choices}; fake "
+        "runs no model, to try a command.",
     )
 
 

@@ -1,7 +1,7 @@
 """Option groups that several commands share.
 
-What an option may be is written where it is meant, in the engines, readers and protocols; help names the choices in its
-own words, and imports none of those.
+What an option may be is written where it is meant, in the tables of engines, readers and protocols; help asks those,
+and they import neither torch nor transformers.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from radar_fast.cli.types import Choice, pairs_of
+from radar_fast.cli.types import Choice, Naming, pairs_of
 
 if TYPE_CHECKING:
     from radar_fast.readers import Reader, Selection
@@ -83,9 +83,10 @@ def format_option(panel: str = WHAT) -> Callable[[Function], Function]:
     """``format``."""
     return click.option(
         "--format",
+        cls=Naming,
         type=Choice(_formats),
         panel=panel,
-        help="Format of DATA: auto (told by what is there), m3, jsonl, vlmevalkit, pgps9k, mathverse, folder, parquet.",
+        help="Format of DATA: auto (told by what is there), {choices}.",
     )
 
 
@@ -139,9 +140,10 @@ def asking_options(panel: str = HOW) -> Callable[[Function], Function]:
     return grouped(
         click.option(
             "--protocol",
+            cls=Naming,
             type=Choice(_protocols),
             panel=panel,
-            help="The prompt: auto (the model family's), qwen2vl, internvl, plain, llava, llava-med, chat.",
+            help="The prompt: auto (the model family's), {choices}.",
         ),
         click.option(
             "--min-pixels",

@@ -13,7 +13,7 @@ from radar_fast.cli.help import Command
 from radar_fast.errors import UsageError
 from radar_fast.util.choices import check_one_of
 
-__all__ = ["PATH", "Choice", "Many", "ManyCommand", "expanded", "given", "in_order", "pairs_of", "spread"]
+__all__ = ["PATH", "Choice", "Many", "ManyCommand", "Naming", "expanded", "given", "in_order", "pairs_of", "spread"]
 
 PATH = click.Path(path_type=Path)
 
@@ -45,6 +45,24 @@ class Choice(click.ParamType):  # type: ignore[type-arg] # generic since click 8
     ) -> list[CompletionItem]:
         """The choices that begin with what is there."""
         return [CompletionItem(choice) for choice in self.choices() if choice.startswith(incomplete)]
+
+
+class Naming(click.RichOption):
+    """An option of type :class:`Choice` whose help names the choices, but for ``auto``, where it says ``{choices}``: a
+    new reader, protocol or engine is in the help by being in its table."""
+
+    _text: str | None = None
+
+    @property
+    def help(self) -> str | None:
+        """The help, made when it is asked for."""
+        if self._text is None or not isinstance(self.type, Choice):
+            return self._text
+        return self._text.format(choices=", ".join(name for name in self.type.choices() if name != "auto"))
+
+    @help.setter  # noqa: A003 - an attribute of click's
+    def help(self, text: str | None) -> None:
+        self._text = text
 
 
 class Many(click.RichOption):
