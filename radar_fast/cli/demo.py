@@ -18,7 +18,7 @@ __all__ = ["demo"]
     "--data-only", is_flag=True, panel="Options", help="Write the benchmark and the checkpoints, score nothing."
 )
 @engine_option("Options")
-def demo(out: Path, data_only: bool, engine: str) -> None:
+def demo(out: Path, data_only: bool, engine: str | None) -> None:
     """Watch a tiny Qwen2-VL learn: score a series of its checkpoints on mini-M3, a small generated benchmark.
 
     DIR/mini-m3 is the benchmark, DIR/checkpoints/step-N the series, DIR/results/step-N a result folder each.
@@ -28,4 +28,4 @@ def demo(out: Path, data_only: bool, engine: str) -> None:
         click.echo("loading torch and transformers...")
     from radar_fast.demo.show import show
 
-    show(out, console, data_only=data_only, engine=engine)
+    show(out, console, data_only=data_only, engine=engine or "auto")

@@ -156,3 +156,11 @@ def test_an_option_that_takes_many_words(words: str, read: str) -> None:
 )
 def test_checkpoints_are_in_the_order_of_their_numbers_unless_another_is_given(given: str, order: str) -> None:
     assert in_order(list(map(Path, given.split()))) == list(map(Path, order.split()))
+
+
+def test_the_demo_takes_the_best_engine_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[str] = []
+    monkeypatch.setattr("radar_fast.demo.show.show", lambda *_, engine, **__: named.append(engine))
+    assert run("demo", "--out", "x")[0] == 0
+    assert run("demo", "--out", "x", "--engine", "fake")[0] == 0
+    assert named == ["auto", "fake"]
