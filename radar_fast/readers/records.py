@@ -3,14 +3,27 @@
 import math
 import reprlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from radar_fast.sample import Reason, ReasonKind
 
-__all__ = ["Unfit", "UniqueIds", "check_candidates", "check_options", "kind_of", "question_of", "shown", "text_of"]
+__all__ = [
+    "Flawed",
+    "Unfit",
+    "UniqueIds",
+    "check_candidates",
+    "check_options",
+    "kind_of",
+    "question_of",
+    "shown",
+    "text_of",
+]
 
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 80
 _REPR.maxlong = 40
+_BITS = 1024
+"""Of a whole number that is taken as text."""
 
 
 class Unfit(Exception):  # noqa: N818 - not an error: a record's way out to its reason, it never leaves the readers
@@ -24,6 +37,14 @@ class Unfit(Exception):  # noqa: N818 - not an error: a record's way out to its 
     def reason(self, where: str) -> Reason:
         """The reason, naming the record."""
         return Reason(self.kind, f"{where}: {self.found}")
+
+
+@dataclass(frozen=True)
+class Flawed:
+    """A record that its file holds, and that cannot be read: the record's fault, not the file's."""
+
+    found: str
+    """What is wrong, on one line."""
 
 
 class UniqueIds:
@@ -52,11 +73,18 @@ class UniqueIds:
 
 def shown(value: object) -> str:
     """Any value on one short line, for messages."""
-    return ascii(value) if isinstance(value, str) and len(value) <= 60 else _REPR.repr(value)
+    if isinstance(value, str) and len(value) <= 60:
+        return ascii(value)
+    try:
+        return _REPR.repr(value)
+    except ValueError:  # Python refuses to write whole numbers of more than 4,300 digits
+        return "a number without end" if isinstance(value, int) else f"{kind_of(value)} with a number without end"
 
 
 def kind_of(value: object) -> str:
     """What JSON calls the type of a value."""
+    if isinstance(value, Flawed):
+        return f"unusable ({value.found})"
     names = {type(None): "null", bool: "a boolean", str: "a string", list: "a list", dict: "an object"}
     return names.get(type(value), "a number")
 
@@ -70,10 +98,14 @@ def text_of(value: object, name: str) -> str:
         if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise Unfit(ReasonKind.BAD_RECORD, f"{name} holds half a surrogate pair, which no tokenizer reads: fix it")
         return value
+    if isinstance(value, float) and math.isnan(value):
+        raise Unfit(ReasonKind.BAD_RECORD, f"{name} is NaN, which is no text: fill it in")
     if isinstance(value, float) and not (math.isfinite(value) and abs(value) < 2.0**63):
         # A parser makes floats of integers beyond 64 bits: their text would be another number's.
         raise Unfit(ReasonKind.BAD_RECORD, f"{name} is a number too large to be exact: write it as a string")
     if isinstance(value, bool | int | float):
+        if isinstance(value, int) and value.bit_length() > _BITS:
+            raise Unfit(ReasonKind.BAD_RECORD, f"{name} is a number of {value.bit_length()} bits: write it as a string")
         return str(value)
     raise Unfit(ReasonKind.BAD_RECORD, f"{name} is {kind_of(value)}, not a string or number: write it as a string")
 
