@@ -10,8 +10,10 @@
     Please select the correct answer from the options above. {newline}
 
 Images at the front stay there; one inside the text stays at its place. Options stand in the dataset's order where the
-sample has it (``Sample.ordered``); where the reader put the answer first, they are shuffled by a hash of the id, which
-is the same in every run. Candidates that are letters already, of options that the question lists, stay as they are.
+sample has it (``Sample.ordered``), under the letters that it has for them: those of a table with an empty option column
+are not renumbered, for they may be drawn into the picture. Where the reader put the answer first, options are shuffled
+by a hash of the id, which is the same in every run. Candidates that are letters already, of options that the question
+lists, stay as they are.
 
 ``candidates="text"`` asks the question as it is, after its hint where the dataset has one: a passage to read, or the
 unit that the answer is in, without which many a question cannot be answered.
@@ -90,7 +92,7 @@ def _lettered(sample: Sample) -> Sample:
         found = f"{count} candidates, and there are {len(ascii_uppercase)} letters: score it with --candidates text"
         return _unscored(sample, ReasonKind.BAD_RECORD, found)
     order = list(range(count)) if sample.ordered else _shuffled(sample.id, count)
-    letters = tuple(ascii_uppercase[:count])
+    letters = _letters(sample) if sample.ordered else tuple(ascii_uppercase[:count])
     options = "".join(f"{letter}. {sample.candidates[index]}\n" for letter, index in zip(letters, order, strict=True))
     first, question = _fronted(sample.parts)
     asked: tuple[Part, ...] = ("Question: ", *question, "\n") if question else ()
@@ -101,6 +103,13 @@ def _lettered(sample: Sample) -> Sample:
         answer=order.index(sample.answer),
         ordered=True,
     )
+
+
+def _letters(sample: Sample) -> tuple[str, ...]:
+    """What the dataset calls the candidates: A, B, C, ... unless the metadata say otherwise."""
+    count, own = len(sample.candidates), str(sample.metadata.get("letters", ""))
+    known = len(own) == len(set(own)) == count and set(own) <= set(ascii_uppercase)
+    return tuple(own if known else ascii_uppercase[:count])
 
 
 def _shuffled(name: str, count: int) -> list[int]:

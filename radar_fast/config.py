@@ -9,7 +9,7 @@ from radar_fast.conditions import CANDIDATES, WITHOUT
 from radar_fast.engines import ENGINES, EngineOptions, check_engine
 from radar_fast.errors import UsageError
 from radar_fast.protocols import PROTOCOLS
-from radar_fast.readers import FORMATS
+from radar_fast.readers import FORMATS, PRESETS
 from radar_fast.util.choices import check_choice, check_one_of
 
 __all__ = ["RunConfig"]
@@ -32,7 +32,11 @@ class RunConfig:
     format: str = "auto"
     """The benchmark's format: ``auto``, or one of :data:`radar_fast.readers.FORMATS`."""
     fields: Mapping[str, str] = field(default_factory=dict)
-    """For jsonl and parquet: our field name -> the dataset's."""
+    """For jsonl and parquet: our field name -> the dataset's; overrules ``preset`` and ``fields_file``."""
+    preset: str | None = None
+    """For jsonl and parquet: one of :data:`radar_fast.readers.PRESETS`, a published layout."""
+    fields_file: Path | None = None
+    """For jsonl and parquet: a TOML file that says how the dataset is laid out."""
     classes: str | None = None
     """For folder: a TOML file with the class texts, or the name of one that comes along; None: its ``classes.toml``."""
     candidates: str = "text"
@@ -63,7 +67,7 @@ class RunConfig:
     """Read images that a link in the data folder points to, wherever they lie."""
 
     def __post_init__(self) -> None:
-        for name in ("data", "out", "model", "official_out"):
+        for name in ("data", "out", "model", "official_out", "fields_file"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, Path(getattr(self, name)))
         if isinstance(self.tasks, str):
@@ -72,6 +76,8 @@ class RunConfig:
         check_engine(self.engine)
         check_choice("protocol", self.protocol, PROTOCOLS)
         check_one_of("candidates", self.candidates, CANDIDATES)
+        if self.preset is not None:
+            check_one_of("preset", self.preset, PRESETS)
         if self.without is not None:
             check_one_of("without", self.without, WITHOUT)
         if self.limit is not None and self.limit < 1:

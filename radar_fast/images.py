@@ -14,10 +14,24 @@ from PIL import Image
 
 from radar_fast.sample import AnyImage, Reason, ReasonKind
 
-__all__ = ["MAX_ENCODED", "MAX_PIXELS", "content_digest", "read_image"]
+__all__ = ["MAX_ENCODED", "MAX_PIXELS", "MAX_SIDE", "content_digest", "open_image", "read_image", "why_too_large"]
 
 MAX_PIXELS = 178_956_970
 """Larger images are refused before they are decoded. Pillow itself refuses there, and so do the published scripts."""
+
+MAX_SIDE = 65_535
+"""Longest side in pixels, JPEG's own bound: Pillow keeps a pointer for each row, and some models pad to a square."""
+
+_MAX_DECODED = 800 * 10**6
+"""Bytes that decoding may take where so few are encoded that the picture is next to empty."""
+_PIXELS_PER_BYTE = 32
+"""Above it a large picture is taken for such a one; photographs have ten at most."""
+_MODE_BYTES = {"1": 5, "L": 5, "P": 5, "I;16": 6, "I;16B": 6, "I;16L": 6}
+"""Bytes that decoding takes for each pixel, the RGB copy counted; 8 for other modes. Measured, as those below."""
+_FORMAT_BYTES = {"WEBP": 18, "AVIF": 18, "TIFF": 16}
+"""The same for formats whose decoders keep more than one copy."""
+_MAX_TAGS = 4096
+"""Of a TIFF directory."""
 
 MAX_ENCODED = 32 * 2**20
 """Bytes of an encoded image inside a data file. Readers refuse larger ones: unlike files, they are held in memory, as
@@ -66,12 +80,12 @@ def read_image(image: AnyImage) -> Image.Image | Reason:
 
 def _decode(file: BinaryIO, image: AnyImage) -> Image.Image | Reason:
     """Raises whatever a decoder raises."""
-    opened = _open(file, image.name)
+    opened = open_image(file, image.name)
     if opened is None:
         return _unreadable(image, f"is no image in a known format ({', '.join(_FORMATS)})")
+    if found := why_too_large(opened, image.size):
+        return _unreadable(image, found)
     width, height = opened.size
-    if width * height > MAX_PIXELS:
-        return _unreadable(image, f"is too large: {width}x{height} pixels, at most {MAX_PIXELS} in all are read")
     if opened.format == "TIFF" and width * height > MAX_PIXELS // 2:
         # Only the TIFF plugin repeats Pillow's size check, with its warning, while it decodes. Warning filters belong
         # to the whole process, so they are touched for these rare files alone, by one thread at a time.
@@ -85,9 +99,34 @@ def _decode(file: BinaryIO, image: AnyImage) -> Image.Image | Reason:
     return opened.convert("RGB")
 
 
-def _open(file: BinaryIO, name: str) -> Image.Image | None:
-    """``Image.open`` without its size check, which warns through process-wide filters; the size is checked above."""
+def why_too_large(opened: Image.Image, encoded: int) -> str | None:
+    """What is too large about an image of so many encoded bytes, known from its header; None where nothing is."""
+    width, height = opened.size
+    pixels = width * height
+    if pixels > MAX_PIXELS:
+        return f"is too large: {width}x{height} pixels, at most {MAX_PIXELS} in all are read"
+    if max(width, height) > MAX_SIDE:
+        return f"is too large: {width}x{height} pixels, at most {MAX_SIDE} on a side are read"
+    needed = pixels * _FORMAT_BYTES.get(opened.format or "", _MODE_BYTES.get(opened.mode, 8))
+    if needed > _MAX_DECODED and pixels > _PIXELS_PER_BYTE * encoded:
+        found = f"is too large: {width}x{height} pixels in {encoded} bytes would take {needed // 10**6} MB to decode"
+        return f"{found}, at most {_MAX_DECODED // 10**6} MB are spent on a picture that is nearly empty"
+    return None
+
+
+def open_image(file: BinaryIO, name: str) -> Image.Image | None:
+    """``Image.open`` without its size check, which warns through process-wide filters; the caller has to ask
+    :func:`why_too_large` before it decodes.
+
+    Returns:
+        The image, of which the header is read; None where it is in none of the known formats.
+
+    Raises:
+        Exception: whatever a decoder raises.
+    """
     prefix = file.read(16)
+    if prefix[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        _check_tags(file)
     for format_name in _FORMATS:
         factory, accept = Image.OPEN[format_name]
         # A plugin that was built without its codec accepts with a str that says so.
@@ -99,6 +138,35 @@ def _open(file: BinaryIO, name: str) -> Image.Image | None:
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue  # "not mine", in Pillow's convention: the next format may read it
     return None
+
+
+def _check_tags(file: BinaryIO) -> None:
+    """Raises ValueError for a TIFF whose directory claims more than the file holds: Pillow reads all that it claims,
+    so that tags which point to the same bytes would take thousands of times the file's size."""
+    end = file.seek(0, 2)
+    file.seek(0)
+    head = file.read(16)
+    order, big = "<" if head[:2] == b"II" else ">", 43 in (head[2], head[3])
+    at = struct.unpack_from(f"{order}Q", head, 8)[0] if big else struct.unpack_from(f"{order}L", head, 4)[0]
+    count_code, entry_code, inline = ("Q", "HHQ", 8) if big else ("H", "HHL", 4)
+    file.seek(min(at, end))
+    (count,) = struct.unpack(order + count_code, file.read(struct.calcsize(order + count_code)))
+    if count > _MAX_TAGS:
+        raise ValueError(f"its directory has {count} tags, at most {_MAX_TAGS} are read")
+    claimed = 0
+    for _ in range(count):
+        entry = file.read(struct.calcsize(order + entry_code) + inline)
+        if len(entry) < struct.calcsize(order + entry_code):
+            break
+        _, kind, values = struct.unpack_from(order + entry_code, entry)
+        size = values * _TAG_BYTES.get(kind, 1)
+        claimed += size if size > inline else 0
+    if claimed > end:
+        raise ValueError(f"the tags of its directory claim {claimed} bytes, and the file has {end}")
+
+
+_TAG_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of a value of each type of a TIFF tag; 1 for others."""
 
 
 def _unreadable(image: AnyImage, found: str) -> Reason:

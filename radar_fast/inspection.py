@@ -1,15 +1,20 @@
 """What a benchmark holds, and every problem in it that can be found without a model."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from radar_fast.images import read_image
-from radar_fast.sample import Reason, Sample
+from radar_fast.oddities import Odd, OddCounter, Oddity, oddities_of
+from radar_fast.sample import AnyImage, Reason, Sample
 from radar_fast.util.ahead import map_ahead
 
-__all__ = ["TaskReport", "inspect_samples"]
+__all__ = ["TaskReport", "inspect_samples", "odd_pictures"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -45,8 +50,12 @@ class TaskReport:
             self.problems.append((sample.id, reason))
 
 
-def inspect_samples(samples: Iterable[Sample]) -> dict[str, TaskReport]:
+def inspect_samples(samples: Iterable[Sample], odd: OddCounter | None = None) -> dict[str, TaskReport]:
     """Read every sample and decode every image of it, several at a time.
+
+    Args:
+        samples: of a benchmark, in order.
+        odd: also told of every image, to count those that are read oddly.
 
     Returns:
         Task -> report, in the order of the data.
@@ -54,17 +63,47 @@ def inspect_samples(samples: Iterable[Sample]) -> dict[str, TaskReport]:
     Raises:
         DataError: a whole file cannot be read.
     """
+
+    def look(sample: Sample) -> tuple[Sample, Reason | None, list[tuple[AnyImage, tuple[Oddity, ...]]]]:
+        reason = _reason(sample)
+        kinds = [(image, oddities_of(image)) for image in sample.images] if odd is not None and reason is None else []
+        return sample, reason, kinds
+
     reports: dict[str, TaskReport] = {}
-    for sample, reason in _with_reasons(samples):
+    for sample, reason, kinds in _in_threads(look, samples):
         report = reports.setdefault(sample.task, TaskReport(sample.task, sample.ability))
         report.add(sample, reason)
+        for image, found in kinds:
+            if odd is not None and odd.wants(sample.task, image):
+                odd.add(image, found)
     return reports
 
 
-def _with_reasons(samples: Iterable[Sample]) -> Iterator[tuple[Sample, Reason | None]]:
+def odd_pictures(samples: Iterable[Sample]) -> dict[Oddity, Odd]:
+    """The pictures that the published rule reads oddly: how many of each kind, and the first of them.
+
+    Headers are read, several at a time; only pictures with an alpha channel are decoded. 15,000 JPEG files take about a
+    second on two CPU cores.
+
+    Raises:
+        DataError: a whole file cannot be read.
+    """
+    counter = OddCounter()
+
+    def images() -> Iterator[AnyImage]:
+        for sample in samples:
+            yield from (image for image in sample.images if sample.reason is None and counter.wants(sample.task, image))
+
+    for image, found in _in_threads(lambda image: (image, oddities_of(image)), images()):
+        counter.add(image, found)
+    return counter.found
+
+
+def _in_threads(look: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Each looked at, in order."""
     workers = min(8, len(os.sched_getaffinity(0)))
     with ThreadPoolExecutor(workers) as pool:
-        yield from map_ahead(pool, lambda sample: (sample, _reason(sample)), samples, ahead=8 * workers)
+        yield from map_ahead(pool, look, items, ahead=8 * workers)
 
 
 def _reason(sample: Sample) -> Reason | None:

@@ -167,7 +167,8 @@ class Sample:
     metadata: Mapping[str, str | int] = FrozenMapping()
     """What exports need and scoring does not: ``question`` (as published), ``index`` (place in its file), ``file``.
     Whatever mapping is given, a copy that cannot be changed is kept. Some keys have a meaning of their own: ``hint``
-    (for a prompt that lists the options), and those that :mod:`radar_fast.results.facets` counts by."""
+    (stands before the question), ``letters`` (what the dataset calls the candidates, where that is not A, B, C, ...),
+    and those that :mod:`radar_fast.results.facets` counts by."""
     reason: Reason | None = None
     """Set by a reader that found the record unfit to be scored; ``parts`` and ``candidates`` may then be empty."""
     ordered: bool = False

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Protocol
 
 from radar_fast.errors import DataError, UsageError
-from radar_fast.readers import folder, jsonl, m3, mapping, mathverse, parquet, pgps9k, vlmevalkit
+from radar_fast.readers import folder, jsonl, m3, mathverse, parquet, pgps9k, vlmevalkit
+from radar_fast.readers.layout import PRESETS, Layout, layout_of
 from radar_fast.readers.paths import shown_path
 from radar_fast.readers.selection import Selection
 from radar_fast.sample import Sample
 from radar_fast.util.choices import check_choice
 
-__all__ = ["FORMATS", "Reader", "Selection", "open_reader"]
+__all__ = ["FORMATS", "PRESETS", "Reader", "Selection", "open_reader"]
 
 
 class Reader(Protocol):
@@ -45,22 +46,34 @@ def open_reader(
     format: str = "auto",  # noqa: A002 - called as the command line's option is
     fields: Mapping[str, str] | None = None,
     classes: str | None = None,
+    preset: str | None = None,
+    fields_file: str | Path | None = None,
     follow_symlinks: bool = False,
 ) -> Reader:
     """The reader of a data folder; for ``jsonl``, ``vlmevalkit`` and ``parquet`` a single file will do.
 
-    ``fields`` maps our field names to those of a ``jsonl`` or ``parquet`` dataset; ``classes`` names the class texts
-    of a ``folder``. Unless ``follow_symlinks``, no symlink may lead outside the folder. Nothing but names, and for
-    ``auto`` how files begin, is read yet. Raises UsageError for a wrong option and DataError for a folder that is
-    missing, empty, ambiguous or not recognised.
+    For ``jsonl`` and ``parquet``, ``preset`` names a published layout, ``fields_file`` is a TOML file that says one
+    (:mod:`radar_fast.readers.layout`), and ``fields`` maps our field names to the dataset's and overrules both;
+    ``classes`` names the class texts of a ``folder``. Unless ``follow_symlinks``, no symlink may lead outside the
+    folder. Nothing but names, and for ``auto`` how files begin, is read yet. Raises UsageError for a wrong option and
+    DataError for a folder that is missing, empty, ambiguous or not recognised, and a layout that says nothing.
     """
     check_choice("format", format, FORMATS)
-    if fields:
-        mapping.check_fields(fields)
-    options = _Options(fields or {}, classes, follow_symlinks)
+    try:
+        layout = layout_of(fields, preset=preset, file=fields_file)
+    except OSError as error:
+        raise DataError(
+            f"--fields {fields_file}: cannot be read ({error.strerror or error}): check the file"
+        ) from error
+    options = _Options(layout, classes, follow_symlinks)
     try:
         chosen = _recognised(data, options) if format == "auto" else _named(data, _FORMATS[format], options)
-        for option, value, formats in (("--field", fields, _MAPPED), ("--classes", classes, ("folder",))):
+        for option, value, formats in (
+            ("--preset", preset, _MAPPED),
+            ("--fields", fields_file, _MAPPED),
+            ("--field", fields, _MAPPED),
+            ("--classes", classes, ("folder",)),
+        ):
             if value and chosen.name not in formats:
                 given = ", ".join(value) if isinstance(value, Mapping) else value
                 found = f"{option}: {given} is for {' and '.join(formats)}, but {shown_path(data)} is read as"
@@ -75,7 +88,7 @@ def open_reader(
 class _Options:
     """What a reader may be told beside the folder."""
 
-    fields: Mapping[str, str]
+    layout: Layout
     classes: str | None
     follow_symlinks: bool
 
@@ -90,8 +103,10 @@ class _Format:
     files: Callable[[Path], list[Path]]
     """The files in a folder that would be read."""
     open: Callable[[Path, _Options], Reader]
-    tells: Callable[[Path], bool] = lambda _: True
+    tells: Callable[[Path, _Options], bool] = lambda *_: True
     """Whether such a file really is of this format, from how it begins: other formats may have files of that name."""
+    why_not: Callable[[Path], str | None] = lambda _: None
+    """What a file of that name lacks, for messages; None where that is not known."""
     endings: tuple[str, ...] = ()
     """Of a single file that may stand for a folder."""
 
@@ -108,20 +123,21 @@ _FORMATS = {
         ),
         _Format(
             "jsonl",
-            "*.jsonl or *.json directly in the folder, one object a line",
+            "*.jsonl or *.json directly in the folder: one object a line, or one list or object of records",
             jsonl.find_files,
             lambda data, options: jsonl.JsonlReader.open(
-                data, fields=options.fields, follow_symlinks=options.follow_symlinks
+                data, layout=options.layout, follow_symlinks=options.follow_symlinks
             ),
-            jsonl.is_json_lines,
-            (".jsonl", ".json"),
+            lambda file, options: jsonl.is_json_lines(file, options.layout.records),
+            endings=(".jsonl", ".json"),
         ),
         _Format(
             "vlmevalkit",
             "*.tsv directly in the folder, with columns index, question and image or image_path",
             vlmevalkit.find_files,
             lambda data, options: vlmevalkit.VLMEvalKitReader.open(data, follow_symlinks=options.follow_symlinks),
-            vlmevalkit.is_table,
+            lambda file, _: vlmevalkit.is_table(file),
+            vlmevalkit.why_no_table,
             (".tsv",),
         ),
         _Format(
@@ -149,10 +165,10 @@ _FORMATS = {
             "*.parquet in the folder or in those directly in it",
             parquet.find_files,
             lambda data, options: parquet.ParquetReader.open(
-                data, fields=options.fields, follow_symlinks=options.follow_symlinks
+                data, layout=options.layout, follow_symlinks=options.follow_symlinks
             ),
-            parquet.is_parquet,
-            (".parquet",),
+            lambda file, _: parquet.is_parquet(file),
+            endings=(".parquet",),
         ),
     )
 }
@@ -192,7 +208,9 @@ def _recognised(data: Path, options: _Options) -> _Format:
     if not m3.find_files(data):
         # One level too deep every file may still be an object on one line, and pass for JSON lines.
         _refuse_inner(data)
-    found = {entry.name: [file for file in entry.files(data) if entry.tells(file)] for entry in _FORMATS.values()}
+    found = {
+        entry.name: [file for file in entry.files(data) if entry.tells(file, options)] for entry in _FORMATS.values()
+    }
     # What a format with a shape of its own takes may be one object on one line as well.
     taken = {file for name, files in found.items() if name != "jsonl" for file in files}
     found["jsonl"] = [file for file in found["jsonl"] if file not in taken]
@@ -215,8 +233,10 @@ def _check_there(data: Path) -> None:
 def _not_recognised(data: Path, wanted: list[_Format]) -> DataError:
     seen = sorted(entry.name + "/" * entry.is_dir() for entry in data.iterdir())
     listed = ", ".join(map(ascii, seen[:5])) + (f" and {len(seen) - 5} more" if len(seen) > 5 else "")
+    lacking = next((why for entry in wanted for file in sorted(entry.files(data)) if (why := entry.why_not(file))), "")
     needs = "; ".join(f"{entry.name} needs {entry.needs}" for entry in wanted)
-    return DataError(f"{shown_path(data)}: nothing to read; the folder holds {listed}: {needs}")
+    found = f"{shown_path(data)}: nothing to read; the folder holds {listed}"
+    return DataError(f"{found}; {lacking}: {needs}" if lacking else f"{found}: {needs}")
 
 
 def _refuse_inner(data: Path) -> None:

@@ -1,15 +1,22 @@
 """Images inside data files, bounded: what is too large for an image is not kept, and is refused with a reason."""
 
 import binascii
+import re
 
 from radar_fast.images import MAX_ENCODED
 from radar_fast.readers.records import Unfit
 from radar_fast.sample import EmbeddedImage, ReasonKind
 
-__all__ = ["embedded", "from_base64"]
+__all__ = ["embedded", "from_base64", "is_data_uri"]
 
 _MAX_BASE64 = -(-MAX_ENCODED // 3) * 4
 _WHITE = b" \t\r\n"
+_URI = re.compile(rb"\s*data:([^,]{0,200}),", re.IGNORECASE)
+
+
+def is_data_uri(text: str | bytes) -> bool:
+    """Whether a field holds its image in itself, as ``data:image/png;base64,...``, in place of a path or index."""
+    return text[:100].lstrip()[:5].lower() in ("data:", b"data:")
 
 
 def embedded(name: str, data: bytes) -> EmbeddedImage:
@@ -20,10 +27,15 @@ def embedded(name: str, data: bytes) -> EmbeddedImage:
 
 
 def from_base64(name: str, text: bytes) -> EmbeddedImage:
-    """An image of base64, whatever white space is in it.
+    """An image of base64, whatever white space is in it, with or without ``data:image/png;base64,`` before it.
 
     Raises Unfit (``unreadable-image``) for what is no base64, and for more than :data:`MAX_ENCODED` bytes.
     """
+    if match := _URI.match(text):
+        if not match[1].lower().rstrip().endswith(b";base64"):
+            found = f"image {name} is a data URI that is not in base64: write it as data:image/png;base64,..."
+            raise Unfit(ReasonKind.UNREADABLE_IMAGE, found)
+        text = text[match.end() :]
     if any(text.find(letter) >= 0 for letter in (b" ", b"\t", b"\r", b"\n")):
         text = text.translate(None, _WHITE)
     if len(text) > _MAX_BASE64:

@@ -14,15 +14,15 @@ What the classes are called, in words to score, is said in a TOML file, ``DATA/c
 Every image is a sample with all classes as candidates. Every split is a task of its own.
 """
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from radar_fast.errors import DataError, UsageError
-from radar_fast.readers.paths import DataFolder, shown_path
+from radar_fast.readers.paths import DataFolder, name_of, shown_path
 from radar_fast.readers.records import Unfit, shown
+from radar_fast.readers.toml_file import load_toml
 from radar_fast.sample import Part, ReasonKind, Sample
 
 __all__ = ["EXAMPLES", "FILE", "ClassTexts", "FolderReader", "find_files"]
@@ -63,13 +63,7 @@ class ClassTexts:
     def read(cls, file: Path) -> "ClassTexts":
         """Raises DataError, with the file and the field, for what is no such file."""
         name = shown_path(file)
-        try:
-            with file.open("rb") as stream:
-                fields = tomllib.load(stream)
-        except OSError as error:
-            raise DataError(f"{name}: cannot be read ({error.strerror or error}): check the file") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise DataError(f"{name}: not TOML in UTF-8 ({' '.join(str(error).split())[:200]}): repair it") from error
+        fields = load_toml(file)
         for field in fields:
             if field not in _KNOWN:
                 raise DataError(f"{name}: field {shown(field)} is unknown: use {', '.join(_KNOWN)}")
@@ -170,7 +164,7 @@ class FolderReader:
         return any(name in self.texts.classes for name in _folders(folder))
 
     def _sample(self, split: str, inner: str, name: str, is_folder: bool, folder: DataFolder) -> Sample:
-        root = self.root.absolute().name
+        root = name_of(self.root)
         path = "/".join(filter(None, (split, inner, name)))
         usable = _is_utf8(path)
         shown_name = path if usable else ascii(path)

@@ -1,7 +1,7 @@
 """JSON as people write it -> values: NaN and numbers of any size are read, so that they harm no record but their own.
 
-orjson reads what the standard allows, fast. What it refuses is tried again with Python's parser, which knows ``NaN`` and
-``Infinity``. Whole numbers beyond 64 bits come out as floats: what asks for them says that they are not exact.
+orjson reads what the standard allows, fast. What it refuses is tried again with Python's parser, which knows ``NaN``
+and ``Infinity``. Whole numbers beyond 64 bits come out as floats: what asks for them says that they are not exact.
 """
 
 import json
@@ -16,11 +16,11 @@ _DIGITS = 18
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-class NotJson(ValueError):
+class NotJson(ValueError):  # noqa: N818 - private to the readers, which say what it means
     """The text is not JSON, on one line."""
 
 
-class HalfPair(ValueError):
+class HalfPair(ValueError):  # noqa: N818 - likewise
     """The text is JSON, but a string in it holds half a surrogate pair, which is no text."""
 
 

@@ -1,28 +1,29 @@
 """Parquet files as Hugging Face's datasets are stored, images and all: a row a question.
 
-Files lie in the folder or in the folders directly in it, cut into shards ``<split>-00000-of-00003.parquet`` or not. An
-image is a column of ``{bytes, path}``, as the datasets library writes it, of bytes, or of paths relative to the folder.
-Three layouts are known:
+Files lie in the folder or in the folders directly in it, cut into shards ``<split>-00000-of-00003.parquet`` or not, or
+as the Hub converts them, ``<config>/<split>/0000.parquet``. An image is a column of ``{bytes, path}``, as the datasets
+library writes it, of bytes, of paths relative to the folder, or of base64 as a data URI. Three layouts are known:
 
     MMMU, MMMU_Pro   question, options (a list as text), answer (a letter), image_1 ... image_n; ``<image k>`` in text
     MathVista        question, decoded_image, choices, answer (text), question_type, pid
-    any other        the fields of :mod:`radar_fast.readers.mapping`, under the names that ``--field`` gives
+    any other        the fields of :mod:`radar_fast.readers.mapping`, under the names that the user or a preset gives
 
-To map any field that says what a question is makes it the last. pyarrow reads the files, so it has to be installed.
+To map any field that says what a question is, or to name a preset, makes it the last. pyarrow reads the files, so it
+has to be installed.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from radar_fast.errors import DataError, UsageError, one_line
-from radar_fast.readers.embedded import embedded
+from radar_fast.readers.embedded import embedded, from_base64, is_data_uri
 from radar_fast.readers.extras import FIELD
-from radar_fast.readers.literals import items_of
-from radar_fast.readers.mapping import CONTENT, FIELDS, MappedRecord, Place, check_fields
-from radar_fast.readers.paths import DataFolder, annotations, shown_path
+from radar_fast.readers.layout import Layout
+from radar_fast.readers.mapping import MappedRecord, Place, lettered, numbered
+from radar_fast.readers.paths import DataFolder, annotations, name_of, shown_path
 from radar_fast.readers.records import Unfit, UniqueIds, kind_of, shown
 from radar_fast.sample import AnyImage, ReasonKind, Sample
 
@@ -36,10 +37,9 @@ _ROWS = 16
 """Rows that are decoded at a time."""
 _BUFFER = 2**20
 _SHARD = re.compile(r"-\d{5}-of-\d{5}(?:-[0-9a-f]{16})?$")
-_GATHERED = "image_n"
-"""What the list of image_1, image_2, ... is called on its way to the mapping."""
+_NUMBERED_SHARD = re.compile(r"\d{4,}")
+"""A file of the Hub's own conversion, whose folders are its split and configuration."""
 _MAPPED_IMAGE = re.compile(r"field '(\w+)'(?: \(image\))?(?:\[(\d+)\])?")
-_NUMBERED = re.compile(r"image_([1-9]\d?)")
 
 _Record = dict[str, object]
 
@@ -56,11 +56,21 @@ def load_pyarrow() -> Any:
 
 
 def find_files(data: Path) -> list[Path]:
-    """The ``*.parquet`` in a folder and in the folders directly in it, in no order. Raises OSError."""
-    folders = [data, *(entry for entry in data.iterdir() if entry.is_dir() and not entry.name.startswith("."))]
+    """The ``*.parquet`` in a folder and in the folders directly in it, in no order; in those below, files that are
+    numbered. Raises OSError."""
+    outer = _folders(data)
+    found = [file for folder in (data, *outer) for file in _files(folder)]
+    inner = [folder for config in outer for folder in _folders(config)]
+    return found + [file for folder in inner for file in _files(folder) if _NUMBERED_SHARD.fullmatch(file.stem)]
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+
+
+def _files(folder: Path) -> list[Path]:
     return [
         file
-        for folder in folders
         for file in folder.iterdir()
         if file.name.endswith(".parquet") and not file.name.startswith(".") and not file.is_dir()
     ]
@@ -86,20 +96,21 @@ class ParquetReader:
     """The data folder: image paths are relative to it."""
     files: tuple[Path, ...]
     """The files in the order in which they are read."""
-    fields: Mapping[str, str] = field(default_factory=dict)
-    """Our field names -> the file's columns, as the user mapped them."""
+    layout: Layout = field(default_factory=Layout)
+    """Which columns say what."""
     follow_symlinks: bool = False
     """Whether symlinks may lead outside the data folder."""
     format: ClassVar[str] = "parquet"
 
     @classmethod
-    def open(cls, data: Path, *, fields: Mapping[str, str], follow_symlinks: bool = False) -> "ParquetReader":
+    def open(cls, data: Path, *, layout: Layout, follow_symlinks: bool = False) -> "ParquetReader":
         """Reads a folder, or a single file.
 
-        Raises UsageError for a wrong field mapping or where pyarrow is missing, DataError if there is no file or one
-        cannot be used.
+        Raises UsageError where pyarrow is missing or the layout is of another format, DataError if there is no file or
+        one cannot be used.
         """
-        check_fields(fields)
+        if layout.records is not None:
+            raise UsageError(f"{shown_path(data)}: a layout with 'records' is for JSON files, not for parquet")
         load_pyarrow()
         root = data if data.is_dir() else data.parent
         found = find_files(data) if data.is_dir() else [data]
@@ -107,7 +118,7 @@ class ParquetReader:
             raise DataError(f"{shown_path(data)}: no *.parquet in the folder, nor in the folders directly in it")
         # Shards of a split make one task, so any number of files may.
         files = annotations(found, root, follow_symlinks=follow_symlinks, task=lambda file: str(file))
-        return cls(root, files, dict(fields), follow_symlinks)
+        return cls(root, files, layout, follow_symlinks)
 
     def __iter__(self) -> Iterator[Sample]:
         folder = DataFolder(self.root, follow_symlinks=self.follow_symlinks)
@@ -118,14 +129,15 @@ class ParquetReader:
                 layout, rows = self._opened(file)
                 for number, row in enumerate(rows, 1):
                     place = self._place(file, number)
-                    yield _mapped(layout, row, _images(folder, place.where)).sample(place, ids)
+                    image = _images(folder, place.where, self.layout.image_folders)
+                    yield _mapped(layout, row, image).sample(place, ids)
             except OSError as error:
                 found = one_line(error, 200)
                 raise DataError(f"{shown_path(file)}: cannot be read ({found}): check the file") from error
             if not number:
                 raise DataError(f"{shown_path(file)}: holds no row: fill the file, or take it away")
 
-    def _opened(self, file: Path) -> "tuple[_Layout, Iterator[_Record | Unfit]]":
+    def _opened(self, file: Path) -> "tuple[_Columns, Iterator[_Record | Unfit]]":
         """How the file's columns are to be read, and its rows."""
         arrow = load_pyarrow()
         try:
@@ -137,12 +149,13 @@ class ParquetReader:
             raise DataError(f"{shown_path(file)}: not parquet ({one_line(error, 200)}): replace the file") from error
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise DataError(f"{shown_path(file)}: column {shown(repeated[0])} comes more than once: rename one of them")
-        layout = _layout(names, self.fields)
-        if layout.fields.get("question", "question") not in names:
-            seen = ", ".join(map(shown, names[:12])) or "none"
+        layout = _layout(names, self.layout)
+        if missing := _missing(names, layout.layout):
+            column, ours = missing
+            seen = ", ".join(map(shown, names[:12])) + ", ..." * (len(names) > 12) or "none"
             raise DataError(
-                f"{shown_path(file)}: no column {layout.fields.get('question', 'question')!r}; the columns are {seen}: "
-                "name the right one with --field question=COLUMN"
+                f"{shown_path(file)}: no column {column}; the columns are {seen}: "
+                f"name the right one with --field {ours}=COLUMN"
             )
         return layout, _rows(file, parquet, [name for name in names if name in layout.columns])
 
@@ -150,14 +163,19 @@ class ParquetReader:
         inner = file.relative_to(self.root)
         where = inner.as_posix() if inner.as_posix().isprintable() else ascii(inner.as_posix())
         split = _SHARD.sub("", file.stem) or file.stem
-        folder = "" if len(inner.parts) == 1 or inner.parts[0] == "data" else f"{inner.parts[0]}_"
+        folders = [] if inner.parts[0] == "data" else list(inner.parts[:-1])
+        if _NUMBERED_SHARD.fullmatch(file.stem) and len(inner.parts) > 1:
+            # <config>/<split>/0000.parquet, or DATA is a configuration and its folders are the splits.
+            split = inner.parts[-2]
+            folders = [name for name in inner.parts[:-2] if name not in ("data", "default")]
+        folder = "".join(f"{name}_" for name in folders)
         metadata: dict[str, str | int] = {
             "index": number - 1,
             "file": inner.as_posix(),
             "stem": file.stem,
             "line": number,
         }
-        directory = self.root.absolute().name
+        directory = name_of(self.root)
         return Place(f"{where}:{number}", f"{inner.as_posix()}:{number}", f"{folder}{split}", directory, metadata)
 
 
@@ -188,60 +206,66 @@ def _rows(file: Path, parquet: "ParquetFile", columns: list[str]) -> Iterator[_R
 
 
 @dataclass(frozen=True)
-class _Layout:
+class _Columns:
     """How the columns of a file make a record for the field mapping."""
 
-    fields: Mapping[str, str]
+    layout: Layout
     """Our names -> those of the converted record."""
     columns: frozenset[str]
     """What is read of the file."""
-    convert: Callable[[_Record], _Record]
+    convert: Callable[[_Record], _Record] = dict
     """From a row to a record. Raises Unfit."""
     no_image: bool = False
     """The image column that the user mapped is not there."""
 
 
-def _layout(names: list[str], fields: Mapping[str, str]) -> _Layout:
-    columns = set(names)
-    numbered = sorted((name for name in columns if _NUMBERED.fullmatch(name)), key=lambda name: int(name[6:]))
-    own = frozenset(fields.get(ours, ours) for ours in ("id", "task", "ability"))
-    if not fields.keys() & set(CONTENT):
+def _layout(names: list[str], layout: Layout) -> _Columns:
+    columns, usual = set(names), frozenset(numbered(names))
+    if not layout.says_content:
         if {"question", "options", "answer", "image_1"} <= columns:
-            content = frozenset(("question", "options", "answer", "question_type", *numbered))
-            mapping = {"image": _GATHERED, "answer_index": "answer", **fields}
-            return _Layout(mapping, own | content, lambda row: _mmmu(row, numbered))
+            mmmu = replace(layout, fields={"answer_letter": ("answer",), **layout.fields})
+            return _Columns(mmmu, mmmu.columns | usual | {"question_type"}, _mmmu)
         if {"question", "decoded_image", "choices", "answer", "question_type"} <= columns:
-            content = frozenset(("question", "decoded_image", "choices", "answer", "question_type", "pid"))
-            named = {"id": "pid"} if "pid" in columns else {}
-            mapping = {"image": "decoded_image", "options": "choices", **named, **fields}
-            return _Layout(mapping, own | content, _mathvista)
-    wanted = frozenset((*(fields.get(ours, ours) for ours in FIELDS), FIELD))
-    options = fields.get("options", "options")
-    no_image = "image" in fields and fields["image"] not in columns
-    return _Layout(fields, wanted, lambda row: _listed(row, options), no_image)
+            named = {"id": ("pid",)} if "pid" in columns else {}
+            fields = {"image": ("decoded_image",), "options": ("choices",), **named, **layout.fields}
+            mathvista = replace(layout, fields=fields)
+            return _Columns(mathvista, mathvista.columns | {"question_type"}, _mathvista)
+    read = layout.columns | {FIELD} | frozenset(lettered(names))
+    no_image = "image" in layout and not columns.intersection(layout.names("image"))
+    return _Columns(layout, read if "image" in layout else read | usual, no_image=no_image)
 
 
-def _mapped(layout: _Layout, row: _Record | Unfit, image: Callable[[object, str], AnyImage]) -> MappedRecord:
+def _missing(names: list[str], layout: Layout) -> tuple[str, str] | None:
+    """A column that every question needs and the file has not, as messages call it, and our name for it.
+
+    One that the user named and that is not there is each row's fault: it is the user's to say so.
+    """
+    columns = set(names)
+    if not columns.intersection(layout.names("question")):
+        return " or ".join(map(repr, layout.names("question"))), "question"
+    given = layout.fixed_options or layout.options_in_question or "options" in layout or "distractors" in layout
+    if not given and not columns & {"options", "distractors"} and not lettered(names):
+        return "'options', 'distractors', or 'A' and 'B'", "options"
+    if not any(ours in layout for ours in ("answer", "answer_index", "answer_letter")) and "answer" not in columns:
+        return "'answer'", "answer"
+    return None
+
+
+def _mapped(columns: _Columns, row: _Record | Unfit, image: Callable[[object, str], AnyImage]) -> MappedRecord:
     if isinstance(row, Unfit):
-        return MappedRecord(layout.fields, {}, image, problem=row)
+        return MappedRecord(columns.layout, {}, image, problem=row)
     try:
-        return MappedRecord(layout.fields, layout.convert(row), image, layout.no_image)
+        return MappedRecord(columns.layout, columns.convert(row), image, columns.no_image)
     except Unfit as unfit:
-        return MappedRecord(layout.fields, row, image, problem=unfit)
+        return MappedRecord(columns.layout, row, image, problem=unfit)
 
 
-def _mmmu(row: _Record, numbered: list[str]) -> _Record:
+def _mmmu(row: _Record) -> _Record:
     if row.get("question_type") == "open":
         raise Unfit(ReasonKind.NO_DISTRACTOR, "field 'question_type' is 'open': there are no candidates to score")
-    letter = row["answer"]
-    if letter is None or letter in ("", "?"):
-        raise Unfit(ReasonKind.BAD_RECORD, f"field 'answer' is {shown(letter)}: a test split holds none")
-    if not isinstance(letter, str) or not re.fullmatch("[A-Z]", letter.strip()):
-        raise Unfit(ReasonKind.BAD_RECORD, f"field 'answer' is {shown(letter)}: give the letter of the right option")
-    images = [row[name] for name in numbered]
-    while images and images[-1] is None:
-        images.pop()
-    return _listed({**row, _GATHERED: images, "answer": ord(letter.strip()) - ord("A")}, "options")
+    if row["answer"] in (None, "", "?"):
+        raise Unfit(ReasonKind.BAD_RECORD, f"field 'answer' is {shown(row['answer'])}: a test split holds none")
+    return row
 
 
 def _mathvista(row: _Record) -> _Record:
@@ -250,19 +274,13 @@ def _mathvista(row: _Record) -> _Record:
         raise Unfit(ReasonKind.NO_DISTRACTOR, found)
     if not row["answer"]:
         raise Unfit(ReasonKind.BAD_RECORD, f"field 'answer' is {shown(row['answer'])}: a test split holds none")
-    return _listed(row, "choices")
-
-
-def _listed(row: _Record, name: str) -> _Record:
-    """The row with the options as a list, where they are written as text."""
-    options = row.get(name)
-    return {**row, name: list(items_of(options, f"field {shown(name)}"))} if isinstance(options, str) else row
+    return row
 
 
 # Images --------------------------------------------------------------------------------------------------------------
 
 
-def _images(folder: DataFolder, where: str) -> Callable[[object, str], AnyImage]:
+def _images(folder: DataFolder, where: str, folders: tuple[str, ...]) -> Callable[[object, str], AnyImage]:
     """What makes images of the entries of one row's image column."""
 
     def image(entry: object, name: str) -> AnyImage:
@@ -271,8 +289,10 @@ def _images(folder: DataFolder, where: str) -> Callable[[object, str], AnyImage]
             data, path = entry.get("bytes"), entry.get("path")
         if isinstance(data, bytes):
             return embedded(f"{where} {_column(name)}", data)
+        if isinstance(path, str) and is_data_uri(path):
+            return from_base64(f"{where} {_column(name)}", path.encode("utf-8", "replace"))
         if isinstance(path, str) and path:
-            return folder.image(path)
+            return folder.image(path, folders)
         found = "an object without bytes and path" if isinstance(entry, dict) else kind_of(entry)
         raise Unfit(ReasonKind.BAD_RECORD, f"column {_column(name)} is {found}: give {{bytes, path}}, bytes, or a path")
 
@@ -285,4 +305,4 @@ def _column(name: str) -> str:
     if match is None:
         return name.removeprefix("field ")
     column, place = match[1], match[2]
-    return f"image_{int(place) + 1}" if column == _GATHERED else f"{column}[{place}]" if place else column
+    return f"{column}[{place}]" if place else column

@@ -8,7 +8,7 @@ from radar_fast.errors import DataError
 from radar_fast.readers.records import Unfit, shown
 from radar_fast.sample import ImageFile, ReasonKind
 
-__all__ = ["DataFolder", "annotations", "shown_path", "task_of"]
+__all__ = ["DataFolder", "annotations", "name_of", "shown_path", "task_of"]
 
 _CACHED_FOLDERS = 1024
 
@@ -23,12 +23,16 @@ class DataFolder:
         self._follow_symlinks = follow_symlinks
         self._folders: dict[str, bool] = {}
 
-    def image(self, relative: str) -> ImageFile:
-        """The image of that path, relative to the data folder. Whether it exists is not looked at.
+    def image(self, relative: str, folders: tuple[str, ...] = ()) -> ImageFile:
+        """The image of that path, relative to the data folder. Whether it exists is not looked at, but that the first
+        of the ``folders`` counts which has it, where any are given.
 
         Raises Unfit: ``path-outside-data`` for a path that leaves the folder, by ``..``, by being absolute, or by a
         symlink where those are not followed; ``bad-record`` for what can be no path at all.
         """
+        if folders:
+            tried = [ImageFile(Path(self._checked(os.path.join(inner, relative)))) for inner in folders]  # noqa: PTH118
+            return next((image for image in tried if image.size >= 0), tried[0])
         return ImageFile(Path(self._checked(relative)))
 
     def _checked(self, relative: str) -> str:
@@ -99,6 +103,11 @@ def annotations(
             )
         tasks[made] = file
     return tuple(ordered)
+
+
+def name_of(folder: Path) -> str:
+    """A folder's own name, as text that any file can hold: bytes that are not UTF-8 are written out."""
+    return folder.absolute().name.encode("utf-8", "backslashreplace").decode()
 
 
 def shown_path(path: Path) -> str:

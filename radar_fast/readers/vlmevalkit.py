@@ -13,19 +13,30 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_uppercase
 from typing import ClassVar
 
 from radar_fast.errors import DataError
-from radar_fast.readers.embedded import from_base64
+from radar_fast.readers.embedded import from_base64, is_data_uri
 from radar_fast.readers.extras import FIELD, NO_EXTRAS, extras_of
 from radar_fast.readers.literals import is_list, items_of
-from radar_fast.readers.paths import DataFolder, annotations, shown_path, task_of
+from radar_fast.readers.paths import DataFolder, annotations, name_of, shown_path, task_of
 from radar_fast.readers.records import Unfit, UniqueIds, check_options, question_of, shown
 from radar_fast.readers.tsv import MAX_ROW, Row, UnclosedQuote, rows
 from radar_fast.readers.vlmevalkit_table import REFERENCE, Columns, OtherRows
 from radar_fast.sample import AnyImage, Part, Reason, ReasonKind, Sample
 
-__all__ = ["CIRCULAR", "MISSING", "VLMEvalKitReader", "find_files", "interleaves", "is_table", "read_row", "split_tags"]
+__all__ = [
+    "CIRCULAR",
+    "MISSING",
+    "VLMEvalKitReader",
+    "find_files",
+    "interleaves",
+    "is_table",
+    "read_row",
+    "split_tags",
+    "why_no_table",
+]
 
 CIRCULAR = ("mmbench", "ccbench", "circular", "mmcr")
 """A dataset with one of these in its name, whatever the case, asks each question once a rotation of its options."""
@@ -49,14 +60,22 @@ def find_files(data: Path) -> list[Path]:
 
 def is_table(file: Path) -> bool:
     """Whether a file begins with the columns of this format. Raises OSError."""
+    return why_no_table(file) is None
+
+
+def why_no_table(file: Path) -> str | None:
+    """What keeps a file from being a table of this format, in one line; None for one that is. Raises OSError."""
+    name = shown_path(file)
     if not file.is_file():
-        return False
+        return f"{name}: is no regular file"
     try:
         with file.open("rb") as stream:
             Columns.of(file, next(rows(stream), None))
-    except (DataError, UnclosedQuote):
-        return False
-    return True
+    except DataError as error:
+        return str(error)
+    except UnclosedQuote:
+        return f"{name}: the file ends within a quoted cell of its first line"
+    return None
 
 
 def interleaves(dataset: str) -> bool:
@@ -165,6 +184,8 @@ class _Line:
     table: _Table
     row: Row
     number: int
+    letters: str = ""
+    """Of the options that have a column each."""
 
     def sample(self) -> Sample:
         task, where = task_of(self.table.file), f"{self.table.name}:{self.row.line}"
@@ -193,6 +214,8 @@ class _Line:
             ability = extras.ability or ability
             metadata["question"] = self._text("question") or ""
             candidates, answer = self._candidates()
+            if self.letters != ascii_uppercase[: len(self.letters)]:
+                metadata.setdefault("letters", self.letters)
             parts = self._parts()
         except Unfit as unfit:
             reason = unfit.reason(where)
@@ -202,7 +225,7 @@ class _Line:
             found = f"column 'index': {shown(wanted)} stands in the file more than once: rename one of them"
             reason = Reason(ReasonKind.BAD_RECORD, f"{where}: {found}")
             parts, candidates, answer = (), (), 0
-        directory = self.table.root.absolute().name
+        directory = name_of(self.table.root)
         ordered = reason is None and extras.ordered is not False
         return Sample(unique, task, directory, ability, parts, candidates, answer, metadata, reason, ordered=ordered)
 
@@ -257,6 +280,7 @@ class _Line:
         if not options:
             found = f"columns {columns.options[0]!r} to {columns.options[-1]!r} are empty: an open question"
             raise Unfit(ReasonKind.NO_DISTRACTOR, f"{found} has no candidates to score")
+        self.letters = "".join(options)
         letter = self._answer().strip()
         if letter not in options:
             found = f"column 'answer' is {shown(letter)}, which is none of the options {', '.join(options)}: correct it"
@@ -323,7 +347,7 @@ class _Line:
         if cell in _NO_IMAGE:
             paths = self._text("image_path")
             return () if paths is None else tuple(map(self._file, _texts(paths, "column 'image_path'")))
-        if len(cell) <= REFERENCE:
+        if len(cell) <= REFERENCE and not is_data_uri(cell):
             line, cell = self._shared(cell)
         name = f"{self.table.name}:{line} image"
         if not (cell.startswith(b"[") and cell.endswith(b"]")):

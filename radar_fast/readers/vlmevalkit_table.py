@@ -44,7 +44,7 @@ class Columns:
             raise DataError(f"{name}: the first line is not UTF-8: give the names of the columns") from None
         for needed, one_of in (("index", {"index"}), ("question", {"question"}), ("image", {"image", "image_path"})):
             if not one_of & set(names):
-                seen = ", ".join(shown(column) for column in names[:8]) or "nothing"
+                seen = ", ".join(map(shown, names[:12])) + ", ..." * (len(names) > 12) or "nothing"
                 raise DataError(f"{name}: no column {needed!r}; the first line holds {seen}: is it of VLMEvalKit?")
         if repeated := sorted({column for column in names if names.count(column) > 1}):
             raise DataError(f"{name}: column {shown(repeated[0])} comes more than once: rename one of them")

@@ -1,6 +1,7 @@
 """Samples -> records under our own field names: what JSON lines and parquet files have in common."""
 
 from radar_fast.readers.extras import FIELD
+from radar_fast.readers.layout import Layout
 from radar_fast.readers.mapping import MappedRecord, Place
 from radar_fast.readers.records import UniqueIds
 from radar_fast.sample import AnyImage, EmbeddedImage
@@ -40,5 +41,5 @@ def check_mapped(item: Item) -> None:
         return EmbeddedImage(str(entry), b"")
 
     place = Place("as written", "", "", item.sample.directory, {})
-    back = MappedRecord({}, record_of(item), image).sample(place, UniqueIds())
+    back = MappedRecord(Layout(), record_of(item), image).sample(place, UniqueIds())
     compare(item, back, lambda read: int(read.name))

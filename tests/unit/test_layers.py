@@ -20,6 +20,7 @@ LAYERS: tuple[set[str], ...] = (
     {"util"},
     {"sample"},
     {"images"},
+    {"oddities"},
     {"models", "readers", "conditions", "results"},
     {"protocols", "inspection", "writers", "terminal"},
     {"engines.options"},

@@ -127,7 +127,7 @@ def test_answer_is_text_unless_the_index_is_mapped(tmp_path: Path) -> None:
     unfit(one(tmp_path, line), ReasonKind.BAD_RECORD, "answer", "map answer_index")
 
 
-@pytest.mark.parametrize("value", [None, "1", True, 1.0, [1]])
+@pytest.mark.parametrize("value", [None, "x", "-1", "1.5", "", True, 1.0, [1]])
 def test_bad_index(tmp_path: Path, value: object) -> None:
     unfit(one(tmp_path, BARE | {"n": value}, answer_index="n"), ReasonKind.BAD_RECORD, "'n' (answer_index)")
 
@@ -254,7 +254,7 @@ def test_symlinked_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"{", b"[1]", b"3", b"null", b'"x"', b"\xff\xfe", b"{}{}", b'{"a": NaN}', b"[" * 3000]
+    "line", [b"{", b"[1]", b"3", b"null", b'"x"', b"\xff\xfe", b"{}{}", b'{"a": NaNa}', b"[" * 3000]
 )
 def test_bad_lines(tmp_path: Path, line: bytes) -> None:
     write(tmp_path, line, LINE, line)
