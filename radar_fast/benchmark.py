@@ -18,12 +18,12 @@ from radar_fast.terminal.progress import Progress
 __all__ = ["Benchmark", "Survey", "open_benchmark", "survey"]
 
 _LOOKED_AT = 1024
-"""Pictures whose headers are read at a run's start, to say whether some are read oddly: a quarter of a second for JPEG
+"""Pictures whose headers are read at a run's start, to say whether some are read oddly: a tenth of a second for JPEG
 files on one CPU core."""
 _LOOKED_AT_OF_TASK = 64
 """Of each task, so that the first tasks do not take all."""
-_ALPHA_PIXELS = 64_000_000
-"""Decoded at a run's start, of pictures with an alpha channel: under a second."""
+_ALPHA_PIXELS = 16_000_000
+"""Decoded at a run's start, of pictures with an alpha channel: at most a second or two, for PNG files of noise."""
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,9 @@ def _file(data: Path, classes: str | None) -> Path:
     if classes in EXAMPLES:
         return _SHIPPED / f"{classes}.toml"
     if not Path(classes).is_file():
-        raise UsageError(f"--classes {classes}: no such file, and none that comes along ({', '.join(EXAMPLES)})")
+        raise UsageError(
+            f"--classes {shown_path(Path(classes))}: no such file, and none that comes along ({', '.join(EXAMPLES)})"
+        )
     return Path(classes)
 
 

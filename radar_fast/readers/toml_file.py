@@ -15,7 +15,8 @@ MAX_BYTES = 2**20
 _MAX_PARTS = 16
 """Of a dotted key. Python's parser takes memory with the square of their number."""
 _QUOTED = re.compile(r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*', re.DOTALL)
-_DOTTED = re.compile(rf"(?:[\w\"-]+[ \t]*\.[ \t]*){{{_MAX_PARTS}}}")
+_DOTTED = re.compile(rf"(?<![\w\"-])(?:[\w\"-]+[ \t]*\.[ \t]*){{{_MAX_PARTS}}}")
+_DIGITS = re.compile(r"(?<![\w-])[\d_]{100}")
 _MAX_DEPTH = 32
 """Of lists and tables within each other."""
 
@@ -36,6 +37,8 @@ def load_toml(file: Path) -> dict[str, Any]:
     try:
         text = raw.decode()
         bare = _QUOTED.sub('""', text)
+        if _DIGITS.search(bare):
+            raise DataError(f"{name}: a number of more than a hundred digits: give a smaller one, or a text in quotes")
         if _DOTTED.search(bare) or _depth(bare) > _MAX_DEPTH:
             found = f"a key of {_MAX_PARTS} parts or more, or more than {_MAX_DEPTH} levels of lists and tables"
             raise DataError(f"{name}: {found}: make it flatter")

@@ -20,7 +20,8 @@ def check_one_of(option: str, value: str, choices: Iterable[str]) -> None:
     """
     known = tuple(choices)
     if value not in known:
-        raise UsageError(f"--{option} {value}: unknown{did_you_mean(value, known)}; it is one of {', '.join(known)}")
+        shown = value if value.isprintable() else ascii(value)
+        raise UsageError(f"--{option} {shown}: unknown{did_you_mean(value, known)}; it is one of {', '.join(known)}")
 
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:
