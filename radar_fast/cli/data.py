@@ -33,14 +33,19 @@ def _written() -> tuple[str, ...]:
 def inspect(data: Path, **options: Any) -> None:
     """Count what DATA holds and show every problem in it, before a GPU is spent.
 
+    Pictures that are scored as published, and that a person would see otherwise, are counted too: turned by EXIF,
+    16-bit grey, floating point, transparent, animated.
+
     Exit status: 0 nothing but the 12-image rule stands in the way of a sample; 1 some samples cannot be scored; 2
     DATA cannot be read.
     """
     from radar_fast.inspection import inspect_samples
+    from radar_fast.oddities import OddCounter
     from radar_fast.terminal.tables import new_table
 
     reader, selection = opened(data, options)
-    reports = inspect_samples(selection.apply(reader))
+    odd = OddCounter()
+    reports = inspect_samples(selection.apply(reader), odd)
     table = new_table("task", ("ability", "samples", "candidates", "images", "problems"))
     for report in reports.values():
         few, many = report.fewest_candidates, report.most_candidates
@@ -51,6 +56,8 @@ def inspect(data: Path, **options: Any) -> None:
     problems = [(report.task, *problem) for report in reports.values() for problem in report.problems]
     for task, sample_id, reason in problems:
         click.echo(f"{task}, {sample_id}: {reason}")
+    if line := odd.line():
+        click.echo(line)
     samples = sum(report.samples for report in reports.values())
     images = sum(report.images for report in reports.values())
     click.echo(f"{samples} samples, {images} images, {len(problems)} problems ({reader.format})")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from radar_fast.cli.types import Choice, Naming, pairs_of
+from radar_fast.cli.types import PATH, Choice, Naming, pairs_of
 
 if TYPE_CHECKING:
     from radar_fast.readers import Reader, Selection
@@ -48,6 +48,12 @@ def _formats() -> tuple[str, ...]:
     from radar_fast.readers import FORMATS
 
     return "auto", *FORMATS
+
+
+def _presets() -> tuple[str, ...]:
+    from radar_fast.readers import PRESETS
+
+    return PRESETS
 
 
 def _protocols() -> tuple[str, ...]:
@@ -91,17 +97,33 @@ def format_option(panel: str = WHAT) -> Callable[[Function], Function]:
 
 
 def data_options(panel: str = WHAT) -> Callable[[Function], Function]:
-    """How the data are read: ``format``, ``fields`` and ``classes``."""
+    """How the data are read: ``format``, ``preset``, ``fields_file``, ``fields`` and ``classes``."""
     return grouped(
         format_option(panel),
+        click.option(
+            "--preset",
+            cls=Naming,
+            type=Choice(_presets),
+            panel=panel,
+            help="For jsonl and parquet: a published layout: {choices}.",
+        ),
+        click.option(
+            "--fields",
+            "fields_file",
+            type=PATH,
+            metavar="FILE",
+            panel=panel,
+            help="For jsonl and parquet: a TOML file that says the layout, as those of the presets do.",
+        ),
         click.option(
             "--field",
             "fields",
             multiple=True,
             metavar="OURS=THEIRS",
             panel=panel,
-            help="For jsonl and parquet: where a field is found, e.g. --field question=prompt. Ours: question, image, "
-            "options, answer, answer_index, distractors, id, task, ability.",
+            help="For jsonl and parquet: where a field is found, e.g. --field question=prompt, or "
+            "--field options=A,B,C. Ours: question, hint, image, options, answer, answer_index, answer_letter, "
+            "distractors, id, task, ability. Overrules --preset and --fields.",
         ),
         click.option(
             "--classes",
@@ -201,6 +223,8 @@ def opened(data: Path, options: dict[str, Any]) -> "tuple[Reader, Selection]":
         format=options["format"] or "auto",
         fields=dict(pairs_of("--field", options["fields"])),
         classes=options["classes"],
+        preset=options["preset"],
+        fields_file=options["fields_file"],
         follow_symlinks=options["follow_symlinks"],
     )
     return reader, selection

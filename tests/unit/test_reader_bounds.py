@@ -107,7 +107,7 @@ def test_pictures_within_bounds(tmp_path: Path) -> None:
 
 def test_a_tiff_with_its_usual_tags() -> None:
     for options in ({}, {"compression": "tiff_lzw"}, {"big_tiff": True}):
-        image = EmbeddedImage("a", saved((40, 30), "TIFF", **options))  # type: ignore[arg-type]
+        image = EmbeddedImage("a", saved((40, 30), "TIFF", **options))
         assert not isinstance(read_image(image), Reason)
 
 

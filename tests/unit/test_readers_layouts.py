@@ -642,7 +642,7 @@ def test_what_a_layout_may_not_say(tmp_path: Path) -> None:
         ({"file": tmp_path / ("n" * 300)}, "no such file"),
     ):
         with pytest.raises(UsageError, match=words):
-            layout_of(**options)  # type: ignore[arg-type]
+            layout_of(**options)
 
 
 def test_presets_are_for_records(tmp_path: Path) -> None:
