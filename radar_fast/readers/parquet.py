@@ -23,6 +23,7 @@ from radar_fast.readers.embedded import embedded, from_base64, is_data_uri
 from radar_fast.readers.extras import FIELD
 from radar_fast.readers.layout import Layout
 from radar_fast.readers.mapping import MappedRecord, Place, lettered, numbered
+from radar_fast.readers.parquet_bounds import SMALL, check_pages, check_row, text_columns
 from radar_fast.readers.paths import DataFolder, annotations, name_of, shown_path
 from radar_fast.readers.records import Unfit, UniqueIds, kind_of, shown
 from radar_fast.sample import AnyImage, ReasonKind, Sample
@@ -47,6 +48,7 @@ _Record = dict[str, object]
 def load_pyarrow() -> Any:
     """``pyarrow``, with ``pyarrow.parquet`` in it. Raises UsageError where it is not installed."""
     try:
+        import pyarrow.compute
         import pyarrow.parquet
     except ImportError as error:
         raise UsageError(
@@ -143,6 +145,9 @@ class ParquetReader:
         try:
             parquet: ParquetFile = arrow.parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False)
             names = parquet.schema_arrow.names
+            if is_small := file.stat().st_size <= SMALL:
+                texts = text_columns(parquet)
+                parquet = arrow.parquet.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False, read_dictionary=texts)
         except OSError:
             raise
         except Exception as error:  # pyarrow's own, and whatever a damaged footer leads to
@@ -157,7 +162,10 @@ class ParquetReader:
                 f"{shown_path(file)}: no column {column}; the columns are {seen}: "
                 f"name the right one with --field {ours}=COLUMN"
             )
-        return layout, _rows(file, parquet, [name for name in names if name in layout.columns])
+        columns = [name for name in names if name in layout.columns]
+        if is_small:
+            check_pages(file, parquet, columns)
+        return layout, _rows(file, parquet, columns, is_small=is_small)
 
     def _place(self, file: Path, number: int) -> Place:
         inner = file.relative_to(self.root)
@@ -179,8 +187,9 @@ class ParquetReader:
         return Place(f"{where}:{number}", f"{inner.as_posix()}:{number}", f"{folder}{split}", directory, metadata)
 
 
-def _rows(file: Path, parquet: "ParquetFile", columns: list[str]) -> Iterator[_Record | Unfit]:
-    """The rows, or why one cannot be had; a few in memory at a time."""
+def _rows(file: Path, parquet: "ParquetFile", columns: list[str], *, is_small: bool) -> Iterator[_Record | Unfit]:
+    """The rows, or why one cannot be had; a few in memory at a time. Those of a small file may be larger than it."""
+    arrow = load_pyarrow()
     done = 0
     with parquet:
         batches = parquet.iter_batches(_ROWS, columns=columns, use_threads=False)
@@ -194,7 +203,11 @@ def _rows(file: Path, parquet: "ParquetFile", columns: list[str]) -> Iterator[_R
                 return
             for at in range(batch.num_rows):
                 try:
+                    if is_small:
+                        check_row(arrow, batch.slice(at, 1))
                     [row] = batch.slice(at, 1).to_pylist()
+                except Unfit as unfit:
+                    yield unfit
                 except (ValueError, OverflowError, TypeError) as error:  # text that is no UTF-8, dates out of range
                     yield Unfit(ReasonKind.BAD_RECORD, f"the row cannot be read ({one_line(error, 120)}): repair it")
                 else:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from radar_fast.errors import DataError, RadarError, UsageError
 from radar_fast.images import MAX_SIDE, read_image
-from radar_fast.readers import open_reader
+from radar_fast.readers import open_reader, parquet_bounds
 from radar_fast.sample import EmbeddedImage, ImageFile, Reason, ReasonKind
 
 LINE = {"question": "What?", "options": ["dog", "cat"], "answer": "cat"}
@@ -210,3 +210,56 @@ def test_folders_whose_name_is_not_utf_8(tmp_path: Path) -> None:
         assert sample.reason is None
         assert sample.directory == directory
         (sample.directory + sample.id + sample.task).encode()
+
+
+def parquet_rows(**columns: list[object]) -> bytes:
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def one_list_of(text: str, count: int) -> bytes:
+    return parquet_rows(question=["q"], options=[[text] * count], answer=["a"])
+
+
+def lying_footer() -> bytes:
+    """A page that claims more than the footer says of its column."""
+    pq = pytest.importorskip("pyarrow.parquet")
+    raw = one_list_of("a" * 5000, 3)
+    start = pq.ParquetFile(io.BytesIO(raw)).metadata.row_group(0).column(1).dictionary_page_offset
+    size = (2 * 5004).to_bytes(2, "big")  # zigzag of the page's bytes, as thrift writes it
+    low, high = int.from_bytes(size, "big") & 127 | 128, int.from_bytes(size, "big") >> 7
+    at = raw.index(bytes([low, high]), start, start + 8)
+    return raw[:at] + bytes([low, 127]) + raw[at + 2 :]
+
+
+TABLES: dict[str, tuple[Callable[[], bytes], str]] = {
+    "many values": (lambda: one_list_of("a", 20_000_000), "row group 0"),
+    "one long text": (
+        lambda: parquet_rows(question=["q" * 300_000_000], options=[["a", "b"]], answer=["a"]),
+        "row group 0",
+    ),
+    "a long text in a list": (lambda: one_list_of("x" * 4_000_000, 300), "the row would take"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables(tmp_path: Path, name: str) -> None:
+    make, words = TABLES[name]
+    (tmp_path / "a.parquet").write_bytes(make())
+    assert words in inspected(tmp_path)
+
+
+def test_a_footer_that_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.parquet").write_bytes(lying_footer())
+    monkeypatch.setattr(parquet_bounds, "_MAX_BYTES", 12_000)
+    assert "a page of column 'options.list.element' claims" in opened(tmp_path)
+
+
+def test_a_long_text_in_many_rows_is_one_copy(tmp_path: Path) -> None:
+    rows = 400
+    table = parquet_rows(question=["q" * 1_000_000] * rows, options=[["a", "b"]] * rows, answer=["a"] * rows)
+    (tmp_path / "a.parquet").write_bytes(table)
+    assert inspected(tmp_path).strip() == "fine"
