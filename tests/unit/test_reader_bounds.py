@@ -254,7 +254,7 @@ def test_tables(tmp_path: Path, name: str) -> None:
 
 def test_a_footer_that_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.parquet").write_bytes(lying_footer())
-    monkeypatch.setattr(parquet_bounds, "_MAX_BYTES", 12_000)
+    monkeypatch.setattr(parquet_bounds, "_MAX_BYTES", 6000)
     assert "a page of column 'options.list.element' claims" in opened(tmp_path)
 
 

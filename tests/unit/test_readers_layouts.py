@@ -3,18 +3,25 @@
 import base64
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from radar_fast.benchmark import open_benchmark, survey
+from radar_fast.cli import main
 from radar_fast.conditions import Conditions
+from radar_fast.config import RunConfig
 from radar_fast.errors import DataError, UsageError
 from radar_fast.readers import PRESETS, open_reader
 from radar_fast.readers.layout import layout_of
 from radar_fast.readers.letters import letter_of, split_options
 from radar_fast.sample import EmbeddedImage, ImageFile, ReasonKind, Sample
+from radar_fast.terminal.progress import SilentProgress
+from radar_fast.writers import plan_export
 
 
 def png(colour: str = "red", kind: str = "PNG") -> bytes:
@@ -652,3 +659,65 @@ def test_presets_are_for_records(tmp_path: Path) -> None:
     parquet(tmp_path / "p", [LINE])
     with pytest.raises(UsageError, match="for JSON files, not for parquet"):
         open_reader(tmp_path / "p", preset="seedbench")
+
+
+def test_the_layout_in_the_docs_reads(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "formats.md").read_text()
+    [example] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "layout.toml").write_text(example)
+    layout = layout_of(file=tmp_path / "layout.toml")
+    assert (layout.records, layout.fixed_options, layout.names("task")) == ("questions", ("No", "Yes"), ())
+    assert all(f"| `{name}` |" in page for name in PRESETS)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "vlmevalkit"])
+def test_letters_of_holes_survive_a_conversion(tmp_path: Path, form: str) -> None:
+    [sample] = scored(lines(tmp_path / "data", COLUMNS | {"hint": "It purrs."}))
+    plan = plan_export([sample], form)
+    assert plan.misfits == ()
+    plan.write([sample], tmp_path / "out")
+    [back] = scored(tmp_path / "out")
+    for candidates in ("text", "letter"):
+        assert asked(back, candidates) == asked(sample, candidates)
+
+
+def test_letters_tell_one_benchmark_from_another(tmp_path: Path) -> None:
+    """They change the prompt of ``--candidates letter``, and so belong to the identity."""
+    digests = set()
+    for name, record in (
+        ("a", COLUMNS),
+        ("b", {"question": "What?", "A": "dog", "B": "cat", "C": "cow", "answer": "B"}),
+    ):
+        digests.add(survey(scored(lines(tmp_path / name / "task", record)), tmp_path).digest)
+    assert len(digests) == 2
+
+
+def test_the_command_line_takes_layouts(tmp_path: Path) -> None:
+    row = {"idx": 7, "type": "3D", "task": "Depth", "image": "a.png", "question": "Which?", "choices": ["a", "b"]}
+    lines(tmp_path / "data", row | {"answer": "(B)"})
+    Image.new("F", (8, 8), 0.5).save(tmp_path / "data" / "a.png", "TIFF")
+    (tmp_path / "layout.toml").write_text('[fields]\noptions = "choices"\nanswer_letter = "answer"\n')
+    for given in (
+        ["--preset", "cv-bench"],
+        ["--fields", str(tmp_path / "layout.toml")],
+        ["--field", "options=choices", "--field", "answer_letter=answer"],
+    ):
+        result = CliRunner().invoke(main, ["inspect", str(tmp_path / "data"), *given])
+        assert result.exit_code == 0, result.output
+        assert "1 floating point (first: " in result.stdout
+        assert "1 samples, 1 images, 0 problems (jsonl)" in result.stdout
+
+
+def test_a_run_says_at_its_start_which_pictures_are_odd(tmp_path: Path) -> None:
+    lines(tmp_path / "data", LINE | {"image": "a.png"}, LINE | {"image": "a.png", "right": "dog"})
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "data" / "a.png")
+    said: list[str] = []
+
+    class Listening(SilentProgress):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    config = RunConfig(data=tmp_path / "data", out=tmp_path / "out", engine="fake")
+    benchmark = open_benchmark(config, Listening())
+    assert benchmark.survey.samples == 2
+    assert any("1 transparent (first: " in line and "radar-fast inspect" in line for line in said)
