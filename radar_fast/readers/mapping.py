@@ -28,11 +28,11 @@ from radar_fast.readers.layout import CONTENT, FIELDS, Layout, check_fields
 from radar_fast.readers.letters import letter_of, letters_of_columns, split_options
 from radar_fast.readers.literals import items_of
 from radar_fast.readers.records import Unfit, UniqueIds, check_candidates, kind_of, question_of, shown, text_of
+from radar_fast.readers.tags import TAG, placed
 from radar_fast.sample import AnyImage, Part, Reason, ReasonKind, Sample
 
 __all__ = ["CONTENT", "FIELDS", "MappedRecord", "Place", "check_fields", "lettered", "numbered"]
 
-_TAG = re.compile(r"<image(?: (\d+))?>")
 _IMAGE = re.compile(r"image_([1-9]\d?)")
 _POSITION = re.compile(r"\s*(\d{1,9})\s*", re.ASCII)
 
@@ -204,7 +204,7 @@ class MappedRecord:
             raise Unfit(ReasonKind.BAD_RECORD, f"{self._named(ours)} is {kind_of(value)}: give a list")
         texts = tuple(text_of(entry, f"{self._named(ours)} entry {number}") for number, entry in enumerate(value))
         for number, text in enumerate(texts):
-            if tag := _TAG.search(text):
+            if tag := TAG.search(text):
                 found = f"{self._named(ours)} entry {number} holds {tag[0]}: images in options cannot be scored"
                 raise Unfit(ReasonKind.IMAGE_TAG_MISMATCH, found)
         return texts
@@ -217,7 +217,7 @@ class MappedRecord:
             if _is_empty(value):
                 continue
             text = text_of(value, f"field {shown(name)}")
-            if tag := _TAG.search(text):
+            if tag := TAG.search(text):
                 found = f"field {shown(name)} holds {tag[0]}: images in options cannot be scored"
                 raise Unfit(ReasonKind.IMAGE_TAG_MISMATCH, found)
             kept.append((text, letter, f"field {shown(name)}", place))
@@ -386,34 +386,7 @@ class MappedRecord:
         question = question_of(self._get("question"), self._named("question"))
         if self.layout.options_in_question:
             question = question_of(split_options(question)[0], f"{self._named('question')} before its options")
-        images = self._images()
-        tags = list(_TAG.finditer(question))
-        order = self._order(tags, len(images)) if tags else list(range(len(images)))
-        if not tags:
-            return (*images, question)
-        parts: list[Part] = []
-        end = 0
-        for tag, position in zip(tags, order, strict=True):
-            parts += [question[end : tag.start()], images[position]]
-            end = tag.end()
-        parts.append(question[end:])
-        return tuple(part for part in parts if part != "")
-
-    def _order(self, tags: list[re.Match[str]], count: int) -> list[int]:
-        """Which image stands at each tag. Raises Unfit unless each tag has an image and each image a tag."""
-        numbers = [tag[1] for tag in tags]
-        if all(number is None for number in numbers):
-            order = list(range(len(numbers)))
-        elif None in numbers:
-            found = f"{self._named('question')} mixes <image> and <image n>: use one of them"
-            raise Unfit(ReasonKind.IMAGE_TAG_MISMATCH, found)
-        else:
-            # Nine digits at most: Python refuses to convert numbers without end.
-            order = [int(number) - 1 if len(number) < 10 else count for number in numbers]
-        if set(order) != set(range(count)):
-            found = f"{self._named('question')} holds {len(tags)} image tags ({shown(tags[0][0])}, ...)"
-            raise Unfit(ReasonKind.IMAGE_TAG_MISMATCH, f"{found}, which do not pair with {count} images: correct one")
-        return order
+        return placed(question, self._images(), self._named("question"))
 
 
 def _is_empty(value: object) -> bool:
