@@ -5,6 +5,7 @@ the command line answers at once. torch, transformers and vLLM are imported when
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ _HOMES = {
 """Module -> its public names, the very ones that are imported above for those who read types."""
 
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+if "RADAR_FAST_STARTER" in os.environ:  # radar-fast has started this process: it is to end with it, from now on
+    importlib.import_module("radar_fast.util.orphans").end_with_starter()
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,7 @@ from typing import IO, Any, Self
 from radar_fast import errors
 from radar_fast.bench.contender import Setup
 from radar_fast.bench.memory import peak_host_mib
+from radar_fast.util.orphans import STARTER, name_of
 
 __all__ = ["ENVIRONMENT", "ContenderProcess", "Round"]
 
@@ -54,7 +55,7 @@ class ContenderProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT, STARTER: name_of(os.getpid())},
             start_new_session=True,  # so that Ctrl-C reaches us alone, and its children can be ended with it
         )
         try:

@@ -1,7 +1,7 @@
 """The command line: parse, delegate, and translate errors once.
 
 Exit status: 0 done; 1 done, but some samples could not be scored; 2 the input or the usage is wrong; 75 the same
-command may succeed later (``EX_TEMPFAIL``); 130 interrupted.
+command may succeed later (``EX_TEMPFAIL``); 130 interrupted; 143 asked to end (SIGTERM).
 """
 
 import logging
@@ -23,6 +23,7 @@ from radar_fast.cli.score import score
 from radar_fast.cli.status import INTERRUPTED, TRY_AGAIN, WRONG
 from radar_fast.errors import BusyError, IncompleteError, RadarError
 from radar_fast.util.choices import did_you_mean
+from radar_fast.util.signals import end_when_asked
 
 __all__ = ["main"]
 
@@ -89,6 +90,7 @@ _COMPLETION = 'Completion in bash: eval "$(_RADAR_FAST_COMPLETE=bash_source rada
 def main() -> None:
     """RADAR's Soft Discrimination Score for multimodal checkpoints: how much does a checkpoint prefer the correct
     answer to its distractors? No fine-tuning, no decoding, one pass over a shared prefix."""
+    end_when_asked()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

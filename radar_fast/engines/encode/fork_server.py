@@ -23,6 +23,7 @@ __all__ = ["ForkServer", "ForkServerDiedError"]
 
 _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from radar_fast.util.orphans import end_when_orphaned; end_when_orphaned(int(sys.argv[2])); "
     "from radar_fast.engines.encode.worker_main import serve; serve()"
 )
 
@@ -48,7 +49,7 @@ class ForkServer:
         with theirs:
             # A group of its own: Ctrl-C is for the engine, which then closes the socket.
             self._process = subprocess.Popen(  # noqa: S603 # our own interpreter and code
-                [sys.executable, "-P", "-c", _CODE, json.dumps(sys.path), str(theirs.fileno())],
+                [sys.executable, "-P", "-c", _CODE, json.dumps(sys.path), str(os.getpid()), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=environment,

@@ -29,8 +29,6 @@ from radar_fast.util.clock import Clock
 
 __all__ = ["Answer", "Failure", "Job", "serve"]
 
-_LOOK_SECONDS = 5
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -74,14 +72,13 @@ def serve() -> None:
     encoder is made for all workers of a job. Nothing here may start a thread, or a fork would not be safe.
     """
     *_, descriptor = sys.argv
-    engine = os.getppid()
     torch.set_num_threads(1)
     _import_ahead()
     clock = Clock()
     job: Job | None = None
     with contextlib.suppress(EOFError, ConnectionError), socket.socket(fileno=int(descriptor)) as told:
         connection = Connection(os.dup(told.fileno()))
-        for what, of, descriptors in _orders(told, connection, engine):
+        for what, of, descriptors in _orders(told, connection):
             if what == "end":
                 connection.send(_end(of))
                 continue
@@ -98,12 +95,9 @@ def serve() -> None:
     os._exit(0)  # nothing here needs tidying
 
 
-def _orders(told: socket.socket, connection: Connection, engine: int) -> Iterator[tuple[str, Any, list[int]]]:
+def _orders(told: socket.socket, connection: Connection) -> Iterator[tuple[str, Any, list[int]]]:
     """What the engine says, with the descriptors that come with it; ends, or raises EOFError, when the engine has."""
     while True:
-        while not connection.poll(_LOOK_SECONDS):
-            if os.getppid() != engine:  # killed, and a process that it had forked holds its end of the socket
-                return
         what, of = connection.recv()
         descriptors: list[int] = []
         if what == "fork":

@@ -26,6 +26,7 @@ from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
 from radar_fast.util.clock import Clock
+from radar_fast.util.orphans import ending_with_us, segments_of_ours, unlink_segments
 
 __all__ = ["IN_FLIGHT", "VllmEngine"]
 
@@ -76,6 +77,7 @@ class VllmEngine(Engine):
         self._dtype: torch.dtype = getattr(torch, options.dtype)
         self._engine = self._start(options)
         end_waiting_when_dead(self._engine)
+        self._segments = segments_of_ours()
         self._clock = Clock()
         self._preparer = Preparer(self._engine, checkpoint, protocol, options, context, self._clock)
         self._counts = _Counts()
@@ -206,6 +208,7 @@ class VllmEngine(Engine):
                 engine.engine_core.shutdown()
             del engine
             gc.collect()
+            unlink_segments(self._segments)  # a worker that was killed left them
 
     # Before vLLM -----------------------------------------------------------------------------------------------------
 
@@ -231,7 +234,8 @@ class VllmEngine(Engine):
             given=parse_arguments(options.arguments),
         )
         try:
-            return LLMEngine.from_engine_args(EngineArgs(**arguments))
+            with ending_with_us():
+                return LLMEngine.from_engine_args(EngineArgs(**arguments))
         except RadarError:
             raise
         except Exception as error:

@@ -14,12 +14,17 @@ from vllm.model_executor.models.registry import ModelRegistry
 
 from radar_fast.engines.vllm import internvl as vllm_internvl
 from radar_fast.engines.vllm.derive import PREFIX, derive
+from radar_fast.util.orphans import end_with_starter
 
 __all__ = ["WorkerExtension", "register"]
 
 
 def register() -> None:
-    """Make ``RadarX`` known for every architecture X of vLLM's registry. Imports no model; may be called again."""
+    """Make ``RadarX`` known for every architecture X of vLLM's registry. Imports no model; may be called again.
+
+    In a process that vLLM has started for radar-fast it also sees that the process ends with radar-fast's.
+    """
+    end_with_starter()
     for architecture in list(ModelRegistry.get_supported_archs()):
         if not architecture.startswith(PREFIX):
             ModelRegistry.register_model(PREFIX + architecture, f"{__name__}:{PREFIX}{architecture}")
