@@ -4,6 +4,7 @@ An image is decoded as the published scripts do it, ``Image.open(path).convert("
 only. Benchmarks hold what people uploaded, so nothing that a file contains may stop a run or fill the memory.
 """
 
+import errno
 import hashlib
 import struct
 import threading
@@ -43,6 +44,8 @@ _FORMATS = tuple(
     name for name in ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF") if name in Image.OPEN
 )
 _QUIET = threading.Lock()
+_NO_FILE_OF_ONES_OWN = {errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENAMETOOLONG}
+"""What is wrong with the name, and hence with the data: no later attempt mends it."""
 
 
 def content_digest(image: AnyImage) -> str:
@@ -57,14 +60,17 @@ def content_digest(image: AnyImage) -> str:
 def read_image(image: AnyImage) -> Image.Image | Reason:
     """The whole image as RGB, or why it cannot be had. Raises nothing; may be called from any thread.
 
-    ``missing-image`` if there is no such file; ``unreadable-image`` if it is no regular file, empty, truncated, in
-    none of the known formats, or larger than :data:`MAX_PIXELS`.
+    ``missing-image`` if there is no such file; ``io-error`` if the operating system does not give it;
+    ``unreadable-image`` if it is no regular file, empty, truncated, in none of the known formats, or larger than
+    :data:`MAX_PIXELS`.
     """
     try:
         file = image.open()
     except (FileNotFoundError, NotADirectoryError):
         return Reason(ReasonKind.MISSING_IMAGE, f"image {image.name} does not exist: add it to the data folder")
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_FILE_OF_ONES_OWN:
+            return _not_given(image, error)
         found = error.strerror if isinstance(error, OSError) else error
         return _unreadable(image, f"cannot be opened ({found})")
     try:
@@ -73,6 +79,8 @@ def read_image(image: AnyImage) -> Image.Image | Reason:
                 return _unreadable(image, "is empty (0 bytes)")
             return _decode(file, image)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # decoders' own have no number
+            return _not_given(image, error)
         # Decoders raise anything: OSError, SyntaxError, ValueError, struct.error, zlib.error, MemoryError, ...
         found = " ".join(str(error).split()) or "no further detail"
         return _unreadable(image, f"cannot be decoded ({type(error).__name__}: {found[:200]})")
@@ -167,6 +175,12 @@ def _check_tags(file: BinaryIO) -> None:
 
 _TAG_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of a value of each type of a TIFF tag; 1 for others."""
+
+
+def _not_given(image: AnyImage, error: OSError) -> Reason:
+    return Reason(
+        ReasonKind.IO_ERROR, f"image {image.name} cannot be read ({error.strerror}): the next run tries again"
+    )
 
 
 def _unreadable(image: AnyImage, found: str) -> Reason:

@@ -20,6 +20,7 @@ from radar_fast.scores import Verdict, judge
 from radar_fast.util.frozen import FrozenMapping
 
 __all__ = [
+    "PASSING",
     "AnyImage",
     "Candidate",
     "EmbeddedImage",
@@ -56,6 +57,8 @@ class ReasonKind(StrEnum):
     """No such image file."""
     UNREADABLE_IMAGE = "unreadable-image"
     """The image file is empty, truncated, too large, or no image."""
+    IO_ERROR = "io-error"
+    """The image file is there, but the operating system did not give it: permissions, or an error of the disk."""
     PATH_OUTSIDE_DATA = "path-outside-data"
     """The record names a file outside the data folder."""
     TOO_LONG = "too-long"
@@ -64,6 +67,10 @@ class ReasonKind(StrEnum):
     """The sample alone does not fit the device."""
     NON_FINITE = "non-finite"
     """The model gave a logit that is infinite or no number."""
+
+
+PASSING = frozenset({ReasonKind.MISSING_IMAGE, ReasonKind.IO_ERROR})
+"""Kinds that may be gone the next time: such a sample is tried again when its run is resumed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,21 @@
 """The result folder: ``run.json`` says what is in it, ``samples.jsonl`` holds it, ``summary.json`` sums it up."""
 
 import datetime
+import errno
 import importlib.metadata
 import platform
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from radar_fast.errors import ResultsError
 from radar_fast.results.manifest import Manifest
 from radar_fast.results.summary import Summary
 from radar_fast.util.atomic import write_json_atomic
+from radar_fast.util.codec import decode
 
 __all__ = ["ResultFolder", "differences", "library_versions"]
 
@@ -116,11 +117,18 @@ class ResultFolder:
 
 def _read_json(path: Path, absent: str) -> object:
     try:
-        return orjson.loads(path.read_bytes())
+        _require_regular(path)
+        return decode(path.read_bytes())
     except FileNotFoundError:
         raise ResultsError(absent) from None
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path}: cannot be read: {error}") from None
+
+
+def _require_regular(path: Path) -> None:
+    # To open a pipe would wait for its writer, and a device has no end.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
 
 
 def differences(old: Any, new: Any, where: str = "") -> list[str]:

@@ -4,24 +4,32 @@ A run can die at any moment (SIGKILL, full disk, power) and the same command goe
 call of :meth:`Journal.append` hands its lines to the operating system at once, nothing waits in a buffer of ours,
 and opening cuts off what a dead writer left half-written at the end. Damage anywhere else is not a torn write, and is
 reported instead of repaired.
+
+A sample may stand in more than one line. Where it was unscored for a reason that may pass (``Record.may_pass``), a
+later line replaces the earlier one. Where two lines say the same, as when two runs wrote to a folder whose file system
+has no locks, it is counted once. Anything else is an error.
 """
 
 import contextlib
 import fcntl
+import logging
 import os
 import stat
 import time
 import weakref
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from radar_fast.errors import BusyError, ResultsError
 from radar_fast.results.record import Key, Record, json_of, line_of, record_from
+from radar_fast.sample import PASSING
 from radar_fast.util.atomic import cannot, sync_folder
 
 __all__ = ["Journal", "read_records"]
+
+log = logging.getLogger(__name__)
 
 SYNC_SECONDS = 5.0
 """What a power failure may cost; an fsync for each call would cost more than the scoring on a network disk."""
@@ -37,6 +45,8 @@ class Journal:
     """The file."""
     repaired_bytes: int
     """How much of a half-written end was cut off when it was opened; 0 for a file that was closed properly."""
+    repeated: int
+    """Lines that say again what another line says; they are not counted."""
     locked: bool
     """False where the file system has no locks (some network mounts): then nobody guards against a second writer."""
 
@@ -67,17 +77,19 @@ class Journal:
         _require_regular(path, descriptor, "name another --out")
         self.locked = _lock(path, descriptor)
         self._done: set[Key] = set()
-        good_bytes = 0
+        self._passing: dict[Key, Record] = {}
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            for record, end in _scan(path, file):
-                self._done.add(record.key)
-                good_bytes = end
-            if not good_bytes:
+            found = _Scan(path, file)
+            for record in found.records():
+                self._note(record)
+            if not found.good_bytes:
                 _require_torn_start(path, file)
+        self.repeated = found.repeated
         try:
-            self.repaired_bytes = os.fstat(descriptor).st_size - good_bytes
+            self.repaired_bytes = os.fstat(descriptor).st_size - found.good_bytes
             if self.repaired_bytes:
-                os.ftruncate(descriptor, good_bytes)
+                os.ftruncate(descriptor, found.good_bytes)
+            self._end = found.good_bytes
             os.fsync(descriptor)
             sync_folder(path.parent)
         except OSError as error:
@@ -88,16 +100,26 @@ class Journal:
 
     @property
     def done(self) -> Set[Key]:
-        """(task, id) of every sample in the file, scored or unscored. A live view: it grows with each append."""
+        """(task, id) of every sample in the file that is not to be tried again. A live view: it grows as they come."""
         return self._done
+
+    @property
+    def passing(self) -> Mapping[Key, Record]:
+        """The samples that are unscored for a reason that may pass, and may be appended once more. A live view."""
+        return self._passing
 
     def append(self, records: Sequence[Record]) -> None:
         """Add a line for each record, in one write: when this returns, they survive the death of this process.
 
+        One that was tried again and has failed for the same reason is not written again.
+
         Raises ResultsError, with nothing written, for a sample that is there already and for a number that JSON
-        has no word for. Raises ResultsError when the operating system refuses (disk full, quota, file size): the
-        lines that made it whole are kept and the file is closed, readable and ready to be resumed.
+        has no word for. Raises BusyError, with nothing written and the file closed, where it has grown or shrunk since
+        the last call: somebody else writes to it. Raises ResultsError when the operating system refuses (disk full,
+        quota, file size): the lines that made it whole are kept and the file is closed, readable and ready to be
+        resumed.
         """
+        records = [record for record in records if not self._fails_again(record)]
         if not records:
             return
         descriptor = self._require_open()
@@ -114,13 +136,23 @@ class Journal:
         self._done |= claimed
         try:
             start = os.fstat(descriptor).st_size
+            if start != self._end:
+                self._done -= claimed
+                self._release()
+                raise BusyError(
+                    f"another process writes to {self.path}, whose file system has no locks. What is in it stays; wait "
+                    "for the other to end and give the same command again, or name another --out"
+                )
             try:
                 left = memoryview(data)
                 while left:
                     left = left[os.write(descriptor, left) :]
+                self._end = start + len(data)
             except BaseException:
                 kept = self._cut_back(descriptor, start, data)
                 self._done.difference_update(record.key for record in records[kept:])
+                for record in records[:kept]:
+                    self._note(record)
                 raise
         except OSError as error:
             self._release()
@@ -128,6 +160,8 @@ class Journal:
                 f"cannot write to {self.path}: {error.strerror}. What is in it stays readable; once that is solved, "
                 "the same command goes on from there"
             ) from error
+        for record in records:
+            self._note(record)
         if time.monotonic() - self._synced >= SYNC_SECONDS:
             self.sync()
 
@@ -162,6 +196,18 @@ class Journal:
             with contextlib.suppress(ResultsError):  # the error under way says more than a failing sync
                 self.close()
 
+    def _fails_again(self, record: Record) -> bool:
+        before = self._passing.get(record.key)
+        return before is not None and (before.reason_kind, before.reason) == (record.reason_kind, record.reason)
+
+    def _note(self, record: Record) -> None:
+        if record.may_pass:
+            self._done.discard(record.key)
+            self._passing[record.key] = record
+        else:
+            self._done.add(record.key)
+            self._passing.pop(record.key, None)
+
     def _require_open(self) -> int:
         if self._descriptor is None:
             raise ResultsError(f"{self.path} is closed; open it again to add to it")
@@ -172,8 +218,9 @@ class Journal:
         # The file knows what was written even where an interrupt came between the write and its result.
         whole = data[: os.fstat(descriptor).st_size - start]
         whole = whole[: whole.rfind(b"\n") + 1]
+        self._end = start + len(whole)
         with contextlib.suppress(OSError):  # the next opening does it then
-            os.ftruncate(descriptor, start + len(whole))
+            os.ftruncate(descriptor, self._end)
         return whole.count(b"\n")
 
     def _release(self) -> None:
@@ -185,8 +232,10 @@ class Journal:
 def read_records(path: str | Path) -> Iterator[Record]:
     """The records of a journal in the order written, read as they are asked for; the file is not touched.
 
-    A half-written end is passed over, so a journal that is being written can be read; what is appended after the
-    first record was asked for is left out. Raises ResultsError as :meth:`Journal.open` does, but for a file in use.
+    Of a sample that stands in several lines there is one record, the one that counts. A half-written end is passed
+    over, so a journal that is being written can be read; what is appended after the first record was asked for is left
+    out. Says in the log how many lines repeat others. Raises ResultsError as :meth:`Journal.open` does, but for a file
+    in use.
     """
     path = Path(path)
     try:
@@ -195,48 +244,116 @@ def read_records(path: str | Path) -> Iterator[Record]:
         raise cannot("read", path, error) from error
     with file:
         _require_regular(path, file.fileno(), "name a result folder that a run has written")
-        for record, _ in _scan(path, file):
-            yield record
+        replaced = _replaced(path, file)
+        found = _Scan(path, file)
+        for record in found.records():
+            if found.start not in replaced:
+                yield record
+        if found.repeated:
+            log.warning(
+                "%s: %d lines repeat what others say, and are not counted; see that no two runs write to one folder",
+                path,
+                found.repeated,
+            )
 
 
-def _scan(path: Path, file: BinaryIO) -> Iterator[tuple[Record, int]]:
-    """The readable records of a file, each with where its line ends, up to where the file ended at first."""
-    seen: dict[Key, int] = {}
-    broken: int | None = None
-    number = offset = 0
+def _replaced(path: Path, file: BinaryIO) -> set[int]:
+    """Where the lines start that a later one replaces. Most journals have none: then hardly anything is parsed."""
     try:
-        # A writer may be at work: the end is where it is now. Beyond it, half a line could be read as a whole.
-        end = os.fstat(file.fileno()).st_size
-        while offset < end and (line := file.readline()):
-            number += 1
-            offset += len(line)
-            try:
-                value = json_of(line)
-            except (ValueError, RecursionError):
-                broken = broken or number
-                continue
-            if broken:
-                raise ResultsError(
-                    f"{path}, line {broken}: not readable as JSON, with readable lines after it, so not a write "
-                    "that was cut short: the file was damaged or edited. Remove that line to have the sample scored "
-                    "again, or move the file away to start over"
-                )
-            try:
-                record = record_from(value)
-            except (ValueError, OverflowError) as problem:  # an integer of 400 digits is JSON, and no float
-                raise ResultsError(
-                    f"{path}, line {number}: JSON, but not a record of this version of radar-fast: {problem}. Move "
-                    "the file away, or name another --out"
-                ) from problem
-            if record.key in seen:
-                raise ResultsError(
-                    f"{path}, lines {seen[record.key]} and {number}: both are sample {record.id!r} of task "
-                    f"{record.task!r}. Remove one of the lines"
-                )
-            seen[record.key] = number
-            yield record, offset
+        if not any(b"unscored" in line and any(kind.value.encode() in line for kind in PASSING) for line in file):
+            return set()
+        file.seek(0)
+        found = _Scan(path, file)
+        last: dict[Key, int] = {}
+        replaced = set()
+        for record in found.records():
+            if record.key in last:
+                replaced.add(last[record.key])
+            if record.may_pass:
+                last[record.key] = found.start
+        return replaced
     except OSError as error:
         raise cannot("read", path, error) from error
+    finally:
+        file.seek(0)
+
+
+class _Scan:
+    """The readable records of a file, up to where it ended at first; less the lines that repeat others."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.good_bytes = 0
+        """Where the last readable line ends."""
+        self.repeated = 0
+        """Lines that say again what another has said."""
+        self.start = 0
+        """Where the line of the last record starts."""
+        self._path, self._file = path, file
+        self._seen: dict[Key, tuple[int, int]] = {}
+
+    def records(self) -> Iterator[Record]:
+        """One after the other; of a sample that could be tried again there may be several, of which the last counts."""
+        path = self._path
+        broken: int | None = None
+        number = offset = 0
+        try:
+            # A writer may be at work: the end is where it is now. Beyond it, half a line could be read as a whole.
+            end = os.fstat(self._file.fileno()).st_size
+            while offset < end and (line := self._file.readline()):
+                number += 1
+                start, offset = offset, offset + len(line)
+                try:
+                    value = json_of(line)
+                except ValueError:
+                    broken = broken or number
+                    continue
+                if broken:
+                    raise ResultsError(
+                        f"{path}, line {broken}: not readable as JSON, with readable lines after it, so not a write "
+                        "that was cut short: the file was damaged or edited. Remove that line to have the sample "
+                        "scored again, or move the file away to start over"
+                    )
+                record = self._record(value, f"line {number}")
+                self.good_bytes = offset
+                if self._is_new(record, number, start):
+                    self.start = start
+                    yield record
+        except OSError as error:
+            raise cannot("read", path, error) from error
+
+    def _record(self, value: object, where: str) -> Record:
+        try:
+            return record_from(value)
+        except (ValueError, OverflowError) as problem:
+            raise ResultsError(
+                f"{self._path}, {where}: JSON, but not a record of this version of radar-fast: {problem}. Move "
+                "the file away, or name another --out"
+            ) from problem
+
+    def _is_new(self, record: Record, number: int, start: int) -> bool:
+        """Whether it counts. Raises ResultsError where an earlier line says something else of the same sample."""
+        first, where = self._seen.setdefault(record.key, (number, start))
+        if first == number:
+            return True
+        earlier = self._at(where, first)
+        if record.repeats(earlier):
+            self.repeated += 1
+            return False
+        if not earlier.may_pass:
+            raise ResultsError(
+                f"{self._path}, lines {first} and {number}: both are sample {record.id!r} of task {record.task!r}, and "
+                "say different things of it. Remove one of the lines"
+            )
+        self._seen[record.key] = (number, start)
+        return True
+
+    def _at(self, start: int, number: int) -> Record:
+        """The record of an earlier line, which is read again: lines of one sample are rare."""
+        here = self._file.tell()
+        self._file.seek(start)
+        line = self._file.readline()
+        self._file.seek(here)
+        return self._record(json_of(line), f"line {number}")
 
 
 def _require_regular(path: Path, descriptor: int, remedy: str) -> None:

@@ -4,18 +4,16 @@ A line keeps everything that the summary and the exports need, token scores firs
 computed again from those. Whatever text a benchmark holds, lone surrogates included, is read back as it was.
 """
 
-import json
 import math
-import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import NoneType
 from typing import Literal
 
-import orjson
-
 from radar_fast.errors import ResultsError
-from radar_fast.sample import Scored
+from radar_fast.sample import PASSING, Scored
+from radar_fast.util.codec import decode, encode
 
 __all__ = ["FORMAT", "Key", "Record", "json_of", "line_of", "record_from", "record_of"]
 
@@ -74,6 +72,15 @@ class Record:
     def key(self) -> Key:
         """(task, id): unique in a journal."""
         return self.task, self.id
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether it is unscored for a reason that may be gone by the next run: a later line may then replace it."""
+        return self.status == "unscored" and self.reason_kind in PASSING
+
+    def repeats(self, other: "Record") -> bool:
+        """Whether both say the same, but for what depends on how the sample was computed."""
+        return replace(self, seconds=other.seconds, tokens_computed=other.tokens_computed) == other
 
 
 def record_of(scored: Scored) -> Record:
@@ -144,33 +151,16 @@ def line_of(record: Record) -> bytes:
     value = {"format": FORMAT} | {field.name: getattr(record, field.name) for field in fields(record)}
     value["metadata"] = dict(record.metadata)
     try:
-        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
-    except orjson.JSONEncodeError:
-        pass  # a lone surrogate, or an integer beyond 64 bits: orjson takes neither, Python's json both
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        if not _SPLIT_PAIR.search(text):
-            text = json.dumps(value, allow_nan=False)
-        return text.encode("utf-8", "surrogatepass") + b"\n"
-    except (TypeError, ValueError) as error:
+        return encode(value)
+    except ValueError as error:
         raise ResultsError(f"{where} cannot be written as JSON: {error}") from error
 
 
-# Two halves of a surrogate pair as two characters: as JSON escapes they would be read back as one character. So such
-# a line holds them raw, which strict UTF-8 does not allow; every other line is plain JSON for any reader.
-_SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-
-
 def json_of(line: bytes) -> object:
-    """The JSON in a line. Raises ValueError or RecursionError for a line that is cut short or is not JSON."""
+    """The JSON in a line. Raises ValueError for a line that is cut short or is not JSON."""
     if not line.endswith(b"\n"):
         raise ValueError("no newline at its end")
-    # Not orjson: it refuses lone surrogates, and rounds integers beyond 64 bits.
-    return json.loads(line.decode("utf-8", "surrogatepass"), parse_constant=_refuse_constant)
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
+    return decode(line)
 
 
 def record_from(value: object) -> Record:
@@ -217,6 +207,7 @@ def _problem_of_scores(
 
 
 Check = Callable[[object], bool]
+MOST = sys.float_info.max
 
 
 def _one_of(*types: type) -> Check:
@@ -227,11 +218,17 @@ def _list_of(check: Check) -> Check:
     return lambda value: isinstance(value, list) and all(map(check, value))
 
 
+def _count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _number(value: object) -> bool:
+    # A whole number of more digits than a float has room for cannot be compared with one.
+    return type(value) in (int, float) and -MOST <= value <= MOST  # type: ignore[operator] # it is a number
+
+
 _TEXT = _one_of(str)
 _TEXT_OR_NULL = _one_of(str, NoneType)
-_COUNT = _one_of(int)
-_NUMBER = _one_of(int, float)
-_NUMBER_OR_NULL = _one_of(int, float, NoneType)
 _FLAG_OR_NULL = _one_of(bool, NoneType)
 _CHECKS: dict[str, Check] = {
     "id": _TEXT,
@@ -242,15 +239,15 @@ _CHECKS: dict[str, Check] = {
     "reason": _TEXT_OR_NULL,
     "reason_kind": _TEXT_OR_NULL,
     "candidates": _list_of(_TEXT),
-    "answer": _one_of(int, NoneType),
-    "logits": _list_of(_list_of(_NUMBER)),
-    "logprobs": _list_of(_list_of(_NUMBER)),
-    "sds": _NUMBER_OR_NULL,
-    "sds_logprob": _NUMBER_OR_NULL,
+    "answer": lambda value: value is None or _count(value),
+    "logits": _list_of(_list_of(_number)),
+    "logprobs": _list_of(_list_of(_number)),
+    "sds": lambda value: value is None or _number(value),
+    "sds_logprob": lambda value: value is None or _number(value),
     "correct": _FLAG_OR_NULL,
     "correct_logprob": _FLAG_OR_NULL,
-    "tokens_computed": _COUNT,
-    "tokens_minimal": _COUNT,
-    "seconds": _NUMBER,
+    "tokens_computed": _count,
+    "tokens_minimal": _count,
+    "seconds": _number,
     "metadata": lambda value: isinstance(value, dict) and all(isinstance(item, str | int) for item in value.values()),
 }

@@ -1,19 +1,23 @@
 """Whole files, replaced in one step: whoever reads or resumes finds the old file or the new one, never half of one."""
 
 import contextlib
-import json
 import math
 import os
+import re
 import secrets
 import shutil
+import stat
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import orjson
-
 from radar_fast.errors import ResultsError
+from radar_fast.util.codec import encode
 
 __all__ = ["cannot", "new_folder", "sync_folder", "write_bytes_atomic", "write_json_atomic"]
+
+
+_OPEN_FILE = re.compile(r"/(?:dev/|proc/self/)(stdout|stderr|fd/\d+)")
 
 
 def write_json_atomic(path: Path, value: object) -> None:
@@ -25,18 +29,27 @@ def write_json_atomic(path: Path, value: object) -> None:
     if _has_non_finite(value):
         raise ResultsError(f"{path} was not written: it would hold a number that is infinite or no number")
     try:
-        data = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    except orjson.JSONEncodeError:
-        # Lone surrogates and integers beyond 64 bits, which Python's json can write.
-        try:
-            data = json.dumps(value, indent=2, allow_nan=False).encode() + b"\n"
-        except (TypeError, ValueError) as error:
-            raise ResultsError(f"{path} was not written: {error}") from error
+        data = encode(value, indent=True)
+    except ValueError as error:
+        raise ResultsError(f"{path} was not written: {error}") from error
     write_bytes_atomic(path, data)
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
-    """Replace ``path`` by a file of ``data`` in one step, after it has reached the disk. Raises ResultsError."""
+    """Replace ``path`` by a file of ``data`` in one step, after it has reached the disk. Raises ResultsError.
+
+    Where ``path`` is a link, what it points to is replaced. A pipe, a terminal or another device is no file that could
+    be: the data are written to it.
+    """
+    try:
+        if _is_special(path):
+            _write_through(path, data)
+            return
+        path = path.resolve() if path.is_symlink() else path
+    except OSError as error:
+        raise cannot("write", path, error) from error
+    except (ValueError, RuntimeError) as error:  # a NUL byte in the name; links in a circle
+        raise ResultsError(f"cannot write {str(path)!r}: {error}") from error
     # A short name, so that it fits wherever the file's own does; in the same folder, as a rename needs.
     temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
@@ -53,6 +66,31 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError, ValueError):
             temporary.unlink(missing_ok=True)  # there only if something failed
     sync_folder(path.parent)
+
+
+def _is_special(path: Path) -> bool:
+    if path.absolute().parts[:2] in (("/", "dev"), ("/", "proc")):
+        return True  # /dev/stdout may be a regular file, which somebody else has opened, and means by its name there
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    for stream in (sys.stdout, sys.stderr):  # what was printed before stands before
+        stream.flush()
+    # A name of an open file: where that is a regular one, opening it anew would start at its beginning.
+    ours = _OPEN_FILE.fullmatch(str(path.absolute()))
+    number = {"stdout": 1, "stderr": 2}.get(ours[1]) or int(ours[1].rpartition("/")[2]) if ours else None
+    descriptor = os.dup(number) if number is not None else os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -4,12 +4,15 @@ import json
 import math
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from radar_fast.errors import ResultsError
 from radar_fast.util.atomic import new_folder, write_bytes_atomic, write_json_atomic
+from radar_fast.util.codec import decode, encode
 
 
 def test_json_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,3 +66,51 @@ def test_a_folder_is_complete_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="cannot write"), new_folder(tmp_path / "b") as folder:
         (folder / "none" / "x").write_text("x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+
+
+def test_what_is_no_file_is_written_to(tmp_path: Path) -> None:
+    """Nothing is renamed over a pipe or a device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_bytes_atomic(pipe, b"through")
+        assert os.read(reader, 100) == b"through"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_standard_output_is_written_to_where_it_stands(tmp_path: Path) -> None:
+    """Also where it is a file, which the name /dev/stdout then stands for."""
+    out = tmp_path / "out"
+    code = (
+        "import pathlib; from radar_fast.util.atomic import write_json_atomic; print('before'); "
+        "write_json_atomic(pathlib.Path('/dev/stdout'), {'a': 1}); print('after')"
+    )
+    with out.open("wb") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, check=True)
+    assert "".join(out.read_text().split()) == 'before{"a":1}after'
+    assert Path("/dev/stdout").is_symlink()
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    link, file = tmp_path / "link", tmp_path / "file"
+    file.write_text("old")
+    link.symlink_to(file)
+    write_bytes_atomic(link, b"new")
+    assert link.is_symlink()
+    assert file.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("value", [{"a": "\udcff"}, {"a": ["\ud800\udc00", 2**80, -0.0]}, {"\udc80": None}, [[[1]]]])
+@pytest.mark.parametrize("indent", [False, True])
+def test_what_is_written_is_read_back(value: object, indent: bool) -> None:
+    assert decode(encode(value, indent=indent)) == value
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b"1" * 5000, b"NaN", b"\xff", b"", b'{"a": 1} 2'])
+def test_what_is_no_json_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode(data)

@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from some_records import a_record, records
+from some_records import a_record, a_sample, records
 
 from radar_fast.errors import BusyError, ResultsError
 from radar_fast.results import journal as module
 from radar_fast.results.journal import Journal, read_records
-from radar_fast.results.record import Record
+from radar_fast.results.record import Record, line_of, record_of
+from radar_fast.sample import Reason, ReasonKind, Scored
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,7 +48,10 @@ def test_what_is_written_is_read_back_exactly(path: Path, written: list[Record])
     write(path, *written)
     assert list(read_records(path)) == written
     with Journal.open(path) as journal:
-        assert (journal.done, journal.repaired_bytes) == ({record.key for record in written}, 0)
+        assert (journal.done | journal.passing.keys(), journal.repaired_bytes) == (
+            {record.key for record in written},
+            0,
+        )
 
 
 def test_a_record_that_makes_no_line_keeps_the_whole_call_from_being_written(path: Path) -> None:
@@ -72,12 +76,67 @@ def test_a_sample_is_written_once(path: Path) -> None:
 
 def test_a_sample_that_is_there_twice_is_an_error_with_both_lines(path: Path) -> None:
     write(path, *map(a_record, range(3)))
-    first = path.read_bytes().splitlines(keepends=True)[0]
     with path.open("ab") as file:
-        file.write(first)
+        file.write(line_of(replace(a_record(0), candidates=("some", "other", "texts"))))
     for reading in (lambda: Journal.open(path), lambda: list(read_records(path))):
         with pytest.raises(ResultsError, match="lines 1 and 4: both are sample 'q0' of task 'task'"):
             reading()
+
+
+def test_lines_that_say_the_same_count_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Two runs wrote to a folder without locks."""
+    written = list(map(a_record, range(3)))
+    write(path, *written)
+    with path.open("ab") as file:
+        file.write(line_of(replace(written[0], seconds=7.5, tokens_computed=9)) + line_of(written[2]))
+    assert list(read_records(path)) == written
+    assert "2 lines repeat" in caplog.text
+    with Journal.open(path) as journal:
+        assert (journal.repeated, len(journal.done), journal.repaired_bytes) == (2, 3, 0)
+        journal.append([a_record(3)])
+    assert len(list(read_records(path))) == 4
+
+
+def unscored(number: int, kind: str, reason: str = "why") -> Record:
+    return record_of(Scored(a_sample(number), reason=Reason(ReasonKind(kind), reason)))
+
+
+@pytest.mark.parametrize("kind", ["missing-image", "io-error"])
+def test_what_may_pass_is_tried_again_and_replaced(path: Path, kind: str) -> None:
+    write(path, unscored(0, kind), a_record(1), unscored(2, "bad-record"), unscored(3, kind))
+    with Journal.open(path) as journal:
+        assert journal.done == {("task", "q1"), ("task", "q2")}
+        assert set(journal.passing) == {("task", "q0"), ("task", "q3")}
+        size = path.stat().st_size
+        journal.append([unscored(3, kind)])
+        assert path.stat().st_size == size, "it has failed again: nothing new"
+        journal.append([a_record(0), unscored(3, kind, "another"), a_record(4)])
+        assert set(journal.passing) == {("task", "q3")}
+        with pytest.raises(ResultsError, match="already has"):
+            journal.append([a_record(0)])
+    wanted = [a_record(1), unscored(2, "bad-record"), a_record(0), unscored(3, kind, "another"), a_record(4)]
+    assert list(read_records(path)) == wanted
+    with path.open("ab") as file:
+        file.write(line_of(unscored(0, kind)))
+    with pytest.raises(ResultsError, match="lines 5 and 8: both are"):
+        list(read_records(path))
+
+
+def test_the_second_of_two_writers_notices_where_there_are_no_locks(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with Journal.open(path) as one, Journal.open(path) as other:
+        one.append([a_record(0)])
+        with pytest.raises(BusyError, match="another process writes to"):
+            other.append([a_record(1)])
+        with pytest.raises(ResultsError, match="is closed"):
+            other.append([a_record(1)])
+        one.append([a_record(2)])
+    assert list(read_records(path)) == [a_record(0), a_record(2)]
 
 
 # Torn ends
