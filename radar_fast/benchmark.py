@@ -2,9 +2,10 @@
 
 import hashlib
 import time
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from radar_fast.conditions import Conditions
@@ -12,7 +13,8 @@ from radar_fast.config import RunConfig
 from radar_fast.errors import DataError
 from radar_fast.oddities import OddCounter
 from radar_fast.readers import Reader, Selection, open_reader
-from radar_fast.sample import AnyImage, ReasonKind, Sample
+from radar_fast.results.witness import ImageWitness, stat_of
+from radar_fast.sample import ReasonKind, Sample
 from radar_fast.terminal.progress import Progress
 
 __all__ = ["Benchmark", "Survey", "open_benchmark", "survey"]
@@ -44,8 +46,19 @@ class Benchmark:
     """That the survey took."""
 
     def samples(self) -> Iterator[Sample]:
-        """All of them, each time anew."""
-        return self.conditions.apply(self.selection.apply(self.reader))
+        """All of them, each time anew.
+
+        Raises:
+            DataError: on the way, where the data are not what they were when they were surveyed.
+        """
+        return self.conditions.apply(self.survey.watched(self.selection.apply(self.reader)))
+
+    def mended(self, keys: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Of the samples with these (task, id): those whose images are all there by now."""
+        if not keys:
+            return set()
+        samples = (sample for sample in self.selection.apply(self.reader) if sample.key in keys)
+        return {sample.key for sample in samples if all(image.size >= 0 for image in sample.images)}
 
 
 @dataclass(frozen=True)
@@ -59,8 +72,40 @@ class Survey:
     unfit: Counter[ReasonKind]
     """Samples that the reader already knows cannot be scored."""
     digest: str
-    """SHA-256 over all that the samples say, and the names and sizes of their images; the
-    content of those that lie inside a data file."""
+    """SHA-256 over all that the samples say, and the names of their images; the content of those that lie inside a data
+    file."""
+    images: ImageWitness
+    """What the other images were."""
+    marks: "array[int]" = field(repr=False)
+    """64 bits a sample, in their order, of what it says."""
+
+    def watched(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+        """The same samples, as they are read once more.
+
+        Raises:
+            DataError: a sample, or a file of its images, is not what it was, before that sample is given away; or there
+                are fewer, or more, of them.
+        """
+        count = 0
+        for sample in samples:
+            if count == len(self.marks) or _mark(_said(sample, self.images.root)) != self.marks[count]:
+                raise self._changed(
+                    f"sample {sample.id!r} of task {sample.task!r} is not where it was, or not what it was"
+                )
+            for image in sample.images:
+                before, now = self.images.stats.get(image.key), stat_of(image)
+                if before is not None and before != now:
+                    raise self._changed(f"image {image.name} has been replaced or removed")
+            count += 1
+            yield sample
+        if count < len(self.marks):
+            raise self._changed(f"only {count} of {len(self.marks)} samples are left")
+
+    def _changed(self, what: str) -> DataError:
+        return DataError(
+            f"{self.images.root}: the data have changed since this run has surveyed them: {what}. What was scored "
+            "before is of the data as they were; leave them alone while a run reads them"
+        )
 
 
 def survey(samples: Iterable[Sample], root: Path) -> Survey:
@@ -72,25 +117,33 @@ def survey(samples: Iterable[Sample], root: Path) -> Survey:
     tasks: Counter[str] = Counter()
     unfit: Counter[ReasonKind] = Counter()
     digest = hashlib.sha256()
+    images, marks = ImageWitness(root), array("Q")
     for sample in samples:
         tasks[sample.task] += 1
         if sample.reason is not None:
             unfit[sample.reason.kind] += 1
-        texts = [part if isinstance(part, str) else _image_line(part, root) for part in sample.parts]
-        said = (*sample.key, sample.directory, sample.ability, *texts, *sample.candidates, str(sample.answer))
-        if hint := sample.metadata.get("hint"):  # read by a prompt that lists the options
-            said = (*said, str(hint))
-        if letters := sample.metadata.get("letters"):  # and so are these
-            said = (*said, str(letters))
-        digest.update("\0".join(said).encode("utf-8", "surrogatepass") + b"\n")
+        said = _said(sample, root)
+        digest.update(said)
+        marks.append(_mark(said))
+        images.show(sample.images)
     if not tasks:
         raise DataError(f"{root}: no samples to score; check --tasks and --format")
-    return Survey(tasks.total(), tasks, unfit, digest.hexdigest())
+    return Survey(tasks.total(), tasks, unfit, digest.hexdigest(), images, marks)
 
 
-def _image_line(image: AnyImage, root: Path) -> str:
-    """What tells an image from another, wherever the data folder lies, without reading files."""
-    return f"{image.key.removeprefix(f'{root}/')} {image.size}"
+def _said(sample: Sample, root: Path) -> bytes:
+    """All that a sample says, and which images it has, wherever the data folder lies."""
+    texts = [part if isinstance(part, str) else part.key.removeprefix(f"{root}/") for part in sample.parts]
+    said = (*sample.key, sample.directory, sample.ability, *texts, *sample.candidates, str(sample.answer))
+    if hint := sample.metadata.get("hint"):  # read by a prompt that lists the options
+        said = (*said, str(hint))
+    if letters := sample.metadata.get("letters"):  # and so are these
+        said = (*said, str(letters))
+    return "\0".join(said).encode("utf-8", "surrogatepass") + b"\n"
+
+
+def _mark(said: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "big")
 
 
 def open_benchmark(config: RunConfig, progress: Progress) -> Benchmark:

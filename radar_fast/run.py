@@ -16,7 +16,7 @@ from radar_fast.results.folder import ResultFolder
 from radar_fast.results.journal import Journal, read_records
 from radar_fast.results.metrics import summarize as summarize_records
 from radar_fast.results.official import export_official, official_name
-from radar_fast.results.record import record_of
+from radar_fast.results.record import Key, record_of
 from radar_fast.results.summary import Summary
 from radar_fast.sample import Prompt, Sample, Scored
 from radar_fast.terminal.progress import Progress, SilentProgress
@@ -74,15 +74,18 @@ def score_checkpoint(
     with Journal.open(folder.samples) as journal:
         if not journal.locked:
             progress.say(f"{folder.samples}: the file system has no locks; see that no other run writes to this folder")
-        folder.claim(identity, config.to_dict(), empty=not journal.done)
+        empty = not journal.done and not journal.passing
+        folder.claim(identity, config.to_dict(), empty=empty, images=found.images)
         if journal.repaired_bytes:
             progress.say(
                 f"{folder.samples}: cut off a torn end of {journal.repaired_bytes} bytes, left by a killed run"
             )
-        left = found.samples - len(journal.done)
-        if journal.done:
+        # What may pass is tried again, but for images that are still missing.
+        done = journal.done | (journal.passing.keys() - benchmark.mended(journal.passing))
+        left = found.samples - len(done)
+        if done:
             tell = progress.say if left > 0 else progress.detail
-            tell(f"{name}: {len(journal.done)} samples are scored already, {left} are left")
+            tell(f"{name}: {len(done)} samples are scored already, {left} are left")
         if left > 0:
             with clock.measure("engine"):
                 engine = session.open(spec, checkpoint, protocol, options, expected=left)
@@ -90,7 +93,7 @@ def score_checkpoint(
             tell = progress.say if session.anew else progress.detail
             tell(_ready(engine.describe(), clock.seconds()["engine"], f"{config.engine}: {why}" if why else ""))
             with clock.measure("scoring"):
-                _score_rest(engine, protocol, benchmark, journal, progress, clock, name)
+                _score_rest(engine, protocol, benchmark, journal, frozenset(done), progress, clock, name)
             report = engine.describe() if before is None else engine.describe().since(before)
             folder.amend(engine={**report.to_dict(), **_seconds(clock)})
     return summarize(config.out, official_out=config.official_out)
@@ -119,11 +122,12 @@ def _score_rest(
     protocol: Protocol,
     benchmark: Benchmark,
     journal: Journal,
+    done: frozenset[Key],
     progress: Progress,
     clock: Clock,
     name: str,
 ) -> None:
-    done = frozenset(journal.done)  # as it was: windows must not depend on how far this run has come
+    """``done``: as it was at the start; windows must not depend on how far this run has come."""
     try:
         progress.start(name, benchmark.survey.samples, len(done))
         unfit: list[Scored] = []

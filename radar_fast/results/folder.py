@@ -14,6 +14,7 @@ from typing import Any
 from radar_fast.errors import ResultsError
 from radar_fast.results.manifest import Manifest
 from radar_fast.results.summary import Summary
+from radar_fast.results.witness import ImageWitness
 from radar_fast.util.atomic import write_json_atomic
 from radar_fast.util.codec import decode
 
@@ -48,13 +49,21 @@ class ResultFolder:
                 f"--out {self.path}: cannot be made a result folder: {error.strerror}; name another --out"
             ) from None
 
-    def claim(self, identity: Mapping[str, Any], configuration: Mapping[str, Any], *, empty: bool) -> None:
+    def claim(
+        self,
+        identity: Mapping[str, Any],
+        configuration: Mapping[str, Any],
+        *,
+        empty: bool,
+        images: ImageWitness | None = None,
+    ) -> None:
         """Make the folder this run's own, or find that it already is. Call it with the journal open, hence locked.
 
         Args:
             identity: see :class:`~radar_fast.results.manifest.Manifest`.
             configuration: the options as given, for the record.
             empty: the journal holds nothing, so that the folder may become this run's whatever it was before.
+            images: what the benchmark's image files are now; None: nothing is said of them.
 
         Raises:
             ResultsError: the folder holds results of another identity, or cannot be read or written.
@@ -65,11 +74,21 @@ class ResultFolder:
                     f"--out {self.path}: samples.jsonl is there without its run.json, so nothing says what its samples "
                     "are of; name another --out"
                 )
-            if differing := differences(self.manifest().identity, identity):
+            manifest = self.manifest()
+            if differing := differences(manifest.identity, identity):
                 raise ResultsError(
                     f"--out {self.path}: holds results of another configuration; name another --out, or delete the "
                     f"folder. What differs: {'; '.join(differing)}"
                 )
+            if images is not None and manifest.images:
+                try:
+                    images.require_unchanged(manifest.images)
+                except ResultsError as error:
+                    raise ResultsError(
+                        f"--out {self.path}: {error}; name another --out, or delete the folder"
+                    ) from None
+                if manifest.images != images.to_dict():  # some were absent
+                    write_json_atomic(self.run, replace(manifest, images=images.to_dict()).to_dict())
             return
         manifest = Manifest(
             identity=identity,
@@ -77,6 +96,7 @@ class ResultFolder:
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             versions=library_versions(),
             machine={"platform": platform.platform(), "python": sys.version.split()[0]},
+            images=images.to_dict() if images is not None else {},
         )
         write_json_atomic(self.run, manifest.to_dict())
 

@@ -29,6 +29,8 @@ class Manifest:
     """``platform`` and ``python``."""
     engine: Mapping[str, object] = field(default_factory=dict)
     """What the engine said of itself when it was last closed; empty before."""
+    images: Mapping[str, object] = field(default_factory=dict)
+    """What the benchmark's image files were: see :class:`~radar_fast.results.witness.ImageWitness`; empty without."""
 
     @property
     def samples(self) -> int | None:
@@ -53,7 +55,8 @@ class Manifest:
             "versions": self.versions,
             "machine": self.machine,
         }
-        return document | ({"engine": self.engine} if self.engine else {})
+        more = {"images": self.images, "engine": self.engine}
+        return document | {name: value for name, value in more.items() if value}
 
     @classmethod
     def from_dict(cls, document: object) -> Self:
@@ -64,6 +67,8 @@ class Manifest:
             if not isinstance(document.get(name), dict):
                 raise ResultsError(f"has no {name}; another program has written to it")
         more = {
-            name: document[name] for name in ("versions", "machine", "engine") if isinstance(document.get(name), dict)
+            name: document[name]
+            for name in ("versions", "machine", "engine", "images")
+            if isinstance(document.get(name), dict)
         }
         return cls(document["identity"], document["configuration"], str(document.get("created", "")), **more)
