@@ -11,6 +11,7 @@ from radar_fast.errors import UsageError
 from radar_fast.protocols import PROTOCOLS
 from radar_fast.readers import FORMATS, PRESETS
 from radar_fast.util.choices import check_choice, check_one_of
+from radar_fast.util.paths import checked_path
 
 __all__ = ["RunConfig"]
 
@@ -68,8 +69,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for name in ("data", "out", "model", "official_out", "fields_file"):
-            if isinstance(getattr(self, name), str):
-                object.__setattr__(self, name, Path(getattr(self, name)))
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, checked_path(f"--{name.replace('_', '-')}", given))
         if isinstance(self.tasks, str):
             object.__setattr__(self, "tasks", (self.tasks,))
         check_choice("format", self.format, FORMATS)

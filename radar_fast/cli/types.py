@@ -12,10 +12,28 @@ from click.shell_completion import CompletionItem
 from radar_fast.cli.help import Command
 from radar_fast.errors import UsageError
 from radar_fast.util.choices import check_one_of
+from radar_fast.util.paths import checked_path
 
 __all__ = ["PATH", "Choice", "Many", "ManyCommand", "Naming", "expanded", "given", "in_order", "pairs_of", "spread"]
 
-PATH = click.Path(path_type=Path)
+
+
+class _PathType(click.Path):
+    """A path that can be one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path. Raises UsageError for what cannot be one."""
+        return super().convert(checked_path(_called(param), value), param, ctx)
+
+
+def _called(param: click.Parameter | None) -> str:
+    """A parameter as its user knows it."""
+    if param is None:
+        return "a path"
+    return param.opts[0] if isinstance(param, click.Option) else str(param.metavar or param.name).upper()
+
+
+PATH = _PathType(path_type=Path)
 
 
 class Choice(click.ParamType):  # type: ignore[type-arg] # generic since click 8.5, at run time too
