@@ -17,7 +17,6 @@ from radar_fast.util.paths import checked_path
 __all__ = ["PATH", "Choice", "Many", "ManyCommand", "Naming", "expanded", "given", "in_order", "pairs_of", "spread"]
 
 
-
 class _PathType(click.Path):
     """A path that can be one."""
 
@@ -134,12 +133,13 @@ def expanded(option: str, values: Iterable[str]) -> list[Path]:
     """Folders as they were named, patterns among them replaced by the folders that match, in the order of their
     numbers.
 
-    Raises UsageError for a pattern that matches no folder.
+    Raises UsageError for a pattern that matches no folder, and for what cannot be a path.
     """
     folders: list[Path] = []
     for value in values:
-        if Path(value).exists() or not glob.has_magic(value):
-            folders.append(Path(value))
+        folder = checked_path(option, value)
+        if folder.exists() or not glob.has_magic(value):
+            folders.append(folder)
             continue
         found = [path for path in map(Path, glob.glob(value)) if path.is_dir()]  # noqa: PTH207 - a path of its own
         if not found:

@@ -9,7 +9,8 @@ import radar_fast
 
 
 def test_names_come_from_where_readers_of_types_find_them() -> None:
-    [typed] = [node for node in ast.parse(Path(radar_fast.__file__).read_text()).body if isinstance(node, ast.If)]
+    body = ast.parse(Path(radar_fast.__file__).read_text()).body
+    [typed] = [node for node in body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)]
     imported = {
         str(node.module).removeprefix("radar_fast."): {alias.name for alias in node.names}
         for node in typed.body

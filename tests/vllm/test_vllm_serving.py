@@ -119,6 +119,7 @@ def test_limits_are_set_by_name() -> None:
     limits = Limits.of({"candidates": 3, "seconds": 1})
     with pytest.raises(ValueError, match="the limit 'candidates' of this server is 3"):
         parse_question({"parts": [TEXT], "candidates": ["a"] * 4}, limits)
+    wrong: Any
     for wrong in ({"candidate": 3}, {"candidates": 0}, {"candidates": "3"}, {"candidates": True}, {"images": 1.5}, []):
         with pytest.raises(ValueError, match=r"radar_fast\.limits"):
             Limits.of(wrong)
