@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE := 1
 export VLLM_ENABLE_V1_MULTIPROCESSING := 0
 export VLLM_CPU_KVCACHE_SPACE := 1
 
-.PHONY: help demo test test-rest test-all test-slow test-newest test-oldest lint format bench docs dist clean
+.PHONY: help demo test test-rest test-all attack test-slow test-newest test-oldest lint format bench docs dist clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -34,6 +34,10 @@ test-rest: .venv/.ready-test ## what `make test` leaves out: every checkpoint, f
 
 test-all: .venv/.ready-test ## both, with coverage
 	$(PYTEST) --cov-report=term --cov-fail-under=90 -m "not slow" $(ARGS)
+
+SECONDS ?= 3600
+attack: .venv/.ready-test ## mutated and hostile input for an hour; SECONDS=600 for less
+	$(BIN)/python tests/system/attack --seconds $(SECONDS) $(ARGS)
 
 test-slow: .venv/.ready-test ## the tests that take minutes each and show the least
 	$(BIN)/python -m pytest -m slow $(ARGS)

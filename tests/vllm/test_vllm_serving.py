@@ -1,16 +1,20 @@
 """``vllm serve`` with the plugin: a real server on the CPU build, over HTTP, against the transformers engine."""
 
 import base64
+import contextlib
 import io
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -129,8 +133,8 @@ def test_limits_are_set_by_name() -> None:
 
 
 @pytest.fixture(scope="module")
-def server(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a running ``vllm serve``."""
+def running(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """Address and process id of a running ``vllm serve``."""
     folder = tmp_path_factory.mktemp("server")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -156,10 +160,16 @@ def server(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
                 time.sleep(0.1)
         else:
             pytest.fail(f"the server does not answer: {log.read_text()[-3000:]}")
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", process.pid
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(running: tuple[str, int]) -> str:
+    """Its address."""
+    return running[0]
 
 
 def ask(server: str, data: Any) -> Any:
@@ -288,3 +298,106 @@ def test_no_server_that_would_fetch_addresses_for_its_clients(demo: Path) -> Non
     result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode != 0
     assert "give --allowed-media-domains too" in result.stderr
+
+
+# Among good clients ---------------------------------------------------------------------------------------------------
+
+FLOOD = int(os.environ.get("RADAR_FAST_FLOOD", "1000"))
+"""Hostile requests."""
+
+
+def noise(side: int, kind: str, **options: Any) -> dict[str, object]:
+    """A part with a picture that does not compress."""
+    data = io.BytesIO()
+    Image.frombytes("L", (side, side), os.urandom(side * side)).convert("RGB").save(data, kind, **options)
+    return image({"url": f"data:image/{kind.lower()};base64,{base64.b64encode(data.getvalue()).decode()}"})
+
+
+def hostile() -> list[Any]:
+    """Bodies: the largest that are let in, larger ones, and what is no request."""
+    of_data: list[dict[str, Any]] = [data for data, _ in TOO_LARGE]
+    of_data += [
+        {"parts": [TEXT], "candidates": ["word " * 10_000]},
+        {"parts": [TEXT], "candidates": [f"{index} " * 50 for index in range(256)]},
+        {"parts": [{"type": "text", "text": "x" * 199_000}], "candidates": ["a"]},
+        {"parts": [noise(1024, "PNG")] * 3, "candidates": ["a", "b"]},
+        {"parts": [noise(3500, "JPEG", progressive=True)], "candidates": ["a"]},
+        {"parts": [image(png(4096, 4096))], "candidates": ["a"]},
+        {"parts": [image(png(1, 16_000_000))], "candidates": ["a"]},
+        {"parts": [image(png(1, 1))] * 16, "candidates": ["a"] * 256},
+    ]
+    bodies = [json.dumps({"model": "step-800", "data": data}).encode() for data in of_data]
+    good = json.dumps({"model": "step-800", "data": {"parts": [TEXT], "candidates": ["a", "b"]}}).encode()
+    random.seed(0)
+    bodies += [good[: random.randrange(len(good))] for _ in range(8)]
+    bodies += [b"[" * 20_000, b'{"data": ' + b"7" * 5000 + b"}", b"\xff" * 1000, b" " * (16 * 2**20 + 1)]
+    return bodies
+
+
+def resident(pid: int) -> float:
+    """MiB of a process and its children."""
+    pids, found = [pid], 0.0
+    while pids:
+        one = pids.pop()
+        for thread in Path(f"/proc/{one}/task").iterdir():
+            pids += map(int, (thread / "children").read_text().split())
+        pages = int(Path(f"/proc/{one}/statm").read_text().split()[1])
+        found += pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return found
+
+
+@pytest.mark.slow
+def test_hostile_clients_do_not_keep_good_ones_waiting(demo: Path, running: tuple[str, int]) -> None:
+    server, pid = running
+    samples = [sample for sample in open_reader(demo / "mini-m3") if sample.reason is None][:16]
+    wanted = [ask(server, data_of(sample)) for sample in samples]
+    bodies = hostile()
+    for body in bodies:  # what is kept of the largest of each kind is there before it is measured
+        with contextlib.suppress(urllib.error.HTTPError):
+            post(server, body)
+    ended = threading.Event()
+    waited: list[float] = []
+    sizes: list[float] = []
+
+    def watch() -> None:
+        while not ended.wait(0.05):
+            started = time.monotonic()
+            urllib.request.urlopen(f"{server}/health", timeout=60).close()
+            waited.append(time.monotonic() - started)
+            sizes.append(resident(pid))
+
+    def well_meant(number: int) -> int:
+        asked = 0
+        while not ended.is_set():
+            place = (number + asked) % len(samples)
+            answer = ask(server, data_of(samples[place]))
+            assert answer["prediction"] == wanted[place]["prediction"]
+            assert answer["probabilities"] == pytest.approx(wanted[place]["probabilities"], abs=BOUND)
+            asked += 1
+        return asked
+
+    def ill_meant(number: int) -> int:
+        try:
+            post(server, bodies[number % len(bodies)])
+        except urllib.error.HTTPError as error:
+            error.read()
+            return error.code
+        return 200
+
+    with ThreadPoolExecutor(8) as good, ThreadPoolExecutor(8) as bad, ThreadPoolExecutor(1) as health:
+        clients = [good.submit(well_meant, number) for number in range(8)]
+        watching = health.submit(watch)
+        try:
+            statuses = Counter(bad.map(ill_meant, range(FLOOD)))
+        finally:
+            ended.set()
+        answered = sum(client.result() for client in clients)
+        watching.result()
+    third = len(sizes) // 3
+    before, after = max(sizes[:third]), max(sizes[-third:])
+    slowest = max(waited)
+    said = f"{statuses}, {answered} good answers, health {slowest:.2f} s, {before:.0f} and {after:.0f} MiB"
+    assert set(statuses) <= {200, 400, 413}, said
+    assert answered > 8, said
+    assert slowest < 0.5, said
+    assert after < before + 256, said

@@ -1,0 +1,60 @@
+"""A minute of the attack; ``make attack`` is an hour of it."""
+
+import random
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from attack_classes import ATTACKS
+from attack_frame import PATIENCE, Attack, MismatchError, attack, table
+from attack_mutations import mutated_bytes, mutated_json
+
+SECONDS = 60.0
+FIRST_SEED = 20_261_125
+
+
+@pytest.mark.full
+def test_nothing_gets_through(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = attack(ATTACKS, SECONDS, FIRST_SEED)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{table(rows)}\n")
+    assert not [failure for row in rows for failure in row.failures]
+    assert all(row.attempts > 1 for row in rows)
+    assert all(row.peak_mib < 1024 for row in rows)
+
+
+def test_the_frame_sees_what_goes_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each kind of failure once in four attempts, in a row of its own."""
+    monkeypatch.setattr("attack_frame.PATIENCE", 0.5)
+
+    def failing(error: BaseException | None) -> Attack:
+        def attempt(rng: object, path: Path) -> None:  # noqa: ARG001 - an attempt's
+            if error is None:
+                time.sleep(PATIENCE)
+            else:
+                raise error
+
+        return Attack("of a kind", attempt, (ValueError,))
+
+    kinds: dict[str, BaseException | None] = {
+        "refused": ValueError("no"),
+        "tracebacks": KeyError("no"),
+        "mismatches": MismatchError("no"),
+        "timeouts": None,
+    }
+    for kind, error in kinds.items():
+        [row] = attack([failing(error)], 0.0)
+        assert (row.attempts, getattr(row, kind), row.failed) == (1, 1, int(kind != "refused"))
+    [row] = attack([failing(ValueError("several\nlines"))], 0.0)
+    assert row.tracebacks == 1
+    [row] = attack([failing(SystemExit(3))], 0.0)
+    assert row.tracebacks == 1
+
+
+def test_a_seed_is_an_attack() -> None:
+    for seed in range(50):
+        once, again = (mutated_bytes(random.Random(seed), b'{"a": [1, 2]}') for _ in range(2))
+        assert once == again
+        first, second = (mutated_json(random.Random(seed), {"a": [1, {"b": "c"}]}) for _ in range(2))
+        assert repr(first) == repr(second)
