@@ -1,5 +1,6 @@
 """Images: what is read equals Pillow's own conversion; what is not comes back as a reason, whatever the file holds."""
 
+import errno
 import io
 import os
 import random
@@ -129,7 +130,31 @@ def test_impossible_names(tmp_path: Path) -> None:
 def test_not_permitted(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png")
     (tmp_path / "a.png").chmod(0)
-    unreadable(tmp_path / "a.png", "PermissionError")
+    found = read_image(ImageFile(tmp_path / "a.png"))
+    assert isinstance(found, Reason)
+    assert found.kind is ReasonKind.IO_ERROR
+
+
+@pytest.mark.parametrize("where", ["open", "read"])
+def test_what_the_system_does_not_give_may_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """An error of the disk is no fault of the picture: a truncated one is."""
+    path = tmp_path / "a.png"
+    picture().save(path)
+
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:  # noqa: ARG002 - as it is
+            raise OSError(errno.EIO, "Input/output error")
+
+    def failing(_: ImageFile) -> io.BytesIO:
+        if where == "open":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return Failing()
+
+    monkeypatch.setattr(ImageFile, "open", failing)
+    found = read_image(ImageFile(path))
+    assert isinstance(found, Reason)
+    assert found.kind is ReasonKind.IO_ERROR
+    assert "the next run tries again" in found.detail
 
 
 def test_zero_bytes(tmp_path: Path) -> None:
