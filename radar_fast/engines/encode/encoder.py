@@ -224,6 +224,8 @@ class Encoder:
 def refused_images(prompt: Prompt, error: ValueError | OSError) -> Reason:
     """The reason for a prompt whose images the image processor refused."""
     named = ", ".join(image.name for image in prompt.images)
+    if isinstance(error, OSError) and error.errno is not None:  # a file went away, or the disk does not give it
+        return Reason(ReasonKind.IO_ERROR, f"{named}: cannot be read ({error.strerror}): the next run tries again")
     return Reason(ReasonKind.UNREADABLE_IMAGE, f"{named}: the image processor refused: {error}")
 
 

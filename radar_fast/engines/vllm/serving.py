@@ -78,6 +78,8 @@ class Prepared:
     """Token ids that all requests share, one image token an image."""
     images: tuple[Any, ...]
     """PIL images, in reading order."""
+    uuids: tuple[str, ...]
+    """What tells them from others in vLLM's caches."""
     request_ids: list[str] = field(default_factory=list)
     """Under which its plan waits for scores."""
 
@@ -242,7 +244,7 @@ class CandidateProcessor(IOProcessor):  # type: ignore[misc] # vLLM is untyped h
         self.limits.check("tokens", sum(split.shared + len(suffix) for suffix in split.suffixes))
         self._check_time(end)
         plan = plan_requests(split.suffixes, split.scored_from)
-        return Prepared(question, plan, tokens.prefix[: split.shared], tuple(images))
+        return Prepared(question, plan, tokens.prefix[: split.shared], tuple(images), tuple(map(image_uuid, images)))
 
     def _check_time(self, end: float) -> None:
         over = time.monotonic() - end
@@ -282,7 +284,7 @@ class CandidateProcessor(IOProcessor):  # type: ignore[misc] # vLLM is untyped h
         shared: dict[str, Any] = {"cache_salt": uuid.uuid4().hex}
         if prepared.images:
             shared["multi_modal_data"] = {"image": list(prepared.images)}
-            shared["multi_modal_uuids"] = {"image": list(map(image_uuid, prepared.images))}
+            shared["multi_modal_uuids"] = {"image": list(prepared.uuids)}
         self._mine.params = deque(
             PoolingParams(
                 task="plugin",
