@@ -70,7 +70,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         for name in ("data", "out", "model", "official_out", "fields_file"):
             if (given := getattr(self, name)) is not None:
-                object.__setattr__(self, name, checked_path(f"--{name.replace('_', '-')}", given))
+                option = "--fields" if name == "fields_file" else f"--{name.replace('_', '-')}"
+                object.__setattr__(self, name, checked_path(option, given))
         if isinstance(self.tasks, str):
             object.__setattr__(self, "tasks", (self.tasks,))
         check_choice("format", self.format, FORMATS)
