@@ -20,11 +20,13 @@ from radar_fast.kernels.merge import merge_tiles
 from radar_fast.kernels.reference import Partials, merge_shards
 from radar_fast.kernels.runtime import (
     INTERPRETED,
+    LOG2_E,
     capability,
     check_logit_shape,
     check_targets,
     choose,
     jit,
+    on_device,
     two_dimensional,
 )
 
@@ -72,6 +74,7 @@ def _leave(
     softcap: tl.tensor,
     BIAS: tl.constexpr,
     SOFTCAP: tl.constexpr,
+    LOG2_E: tl.constexpr,
     WIDTH: tl.constexpr,
 ) -> None:
     """What is left of one tile of products z [rows, WIDTH]: its max and sum, and the logits of targets in it."""
@@ -96,8 +99,8 @@ def _leave(
             tl.store(logit + rows.to(tl.int64) * per_row + k, own, mask=here)
     peak = tl.max(z, 1)
     shift = tl.where(peak == float("-inf"), 0.0, peak)
-    total = tl.sum(tl.exp(z - shift[:, None]), 1)
-    at = tile.to(tl.int64) * count + rows
+    total = tl.sum(tl.exp2((z - shift[:, None]) * LOG2_E), 1)
+    at = tl.cast(tile, tl.int64) * count + rows
     tl.store(tops + at, peak, mask=row_inside)
     tl.store(totals + at, total, mask=row_inside)
 
@@ -122,6 +125,7 @@ def _tile_kernel(
     softcap: tl.tensor,
     BIAS: tl.constexpr,
     SOFTCAP: tl.constexpr,
+    LOG2_E: tl.constexpr,
     TMA: tl.constexpr,
     EVEN_DEPTH: tl.constexpr,
     UPCAST: tl.constexpr,
@@ -178,11 +182,11 @@ def _tile_kernel(
     # fmt: off
     tile = HALVES * column_tile
     _leave(left, rows, tile, bias, targets, tops, totals, logit, count, size, per_row, start, scale, softcap,
-           BIAS, SOFTCAP, BLOCK_COLUMNS // HALVES)
+           BIAS, SOFTCAP, LOG2_E, BLOCK_COLUMNS // HALVES)
     if HALVES == 2:  # noqa: SIM102 - the compiler decides this one, the GPU the next
         if (tile + 1) * (BLOCK_COLUMNS // 2) < size:
             _leave(right, rows, tile + 1, bias, targets, tops, totals, logit, count, size, per_row, start, scale,
-                   softcap, BIAS, SOFTCAP, BLOCK_COLUMNS // HALVES)
+                   softcap, BIAS, SOFTCAP, LOG2_E, BLOCK_COLUMNS // HALVES)
     # fmt: on
 
 
@@ -239,6 +243,7 @@ def _launch(
             float(softcap or 0.0),
             BIAS=bias is not None,
             SOFTCAP=softcap is not None,
+            LOG2_E=LOG2_E,
             TMA=tma,
             EVEN_DEPTH=depth % config.block_depth == 0,
             UPCAST=INTERPRETED and hidden.dtype == torch.bfloat16,
@@ -272,7 +277,8 @@ def _gather(
     if 0 in targets.shape:
         return torch.empty(targets.shape, device=hidden.device), torch.empty(targets.shape, device=hidden.device)
     if impl == "triton":
-        _, _, logit, logprob = _launch(hidden, weight, targets, bias, scale, softcap, 0, size, whole=True)
+        with on_device(hidden.device):
+            _, _, logit, logprob = _launch(hidden, weight, targets, bias, scale, softcap, 0, size, whole=True)
         return logit, logprob
     partials = reference.linear_log_softmax_partials(hidden, weight, targets, bias, scale, softcap, size)
     return reference.finish_whole(partials, targets, size)
@@ -305,7 +311,8 @@ def _partials(
     impl: str,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     if impl == "triton" and size and 0 not in targets.shape:
-        return _launch(hidden, weight, targets, bias, scale, softcap, start, size, whole=False)[:3]
+        with on_device(hidden.device):
+            return _launch(hidden, weight, targets, bias, scale, softcap, start, size, whole=False)[:3]
     return reference.linear_log_softmax_partials(hidden, weight, targets.long() - start, bias, scale, softcap, size)
 
 
@@ -401,7 +408,8 @@ def linear_log_softmax_gather(
 
     Raises:
         ValueError: shapes or devices do not fit, ``impl`` is unknown, or a target is out of range. The last is not
-            looked for under torch.compile or CUDA graph capture: there such a target has NaN for both numbers.
+            looked for on a GPU, where that would wait, nor under torch.compile: there such a target has NaN for both
+            numbers.
         TypeError: a dtype does not fit.
         RuntimeError: ``impl="triton"`` where Triton cannot run.
     """

@@ -13,11 +13,13 @@ from radar_fast.kernels import reference
 from radar_fast.kernels.configs import generation
 from radar_fast.kernels.merge import merge_tiles
 from radar_fast.kernels.runtime import (
+    LOG2_E,
     capability,
     check_logit_shape,
     check_targets,
     choose,
     jit,
+    on_device,
     two_dimensional,
 )
 
@@ -50,6 +52,7 @@ def _tile_kernel(
     tiles: tl.tensor,
     share: tl.tensor,
     RANK: tl.constexpr,
+    LOG2_E: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
     """``share`` tiles of one row; tops, totals (and best, above) are [tiles, count], logit is [count, per_row]."""
@@ -59,12 +62,18 @@ def _tile_kernel(
     for tile in range(first, min(first + share, tiles)):
         column = tile * BLOCK + tl.arange(0, BLOCK)
         inside = column < columns
-        z = tl.load(base + column.to(tl.int64) * column_stride, mask=inside, other=float("-inf")).to(tl.float32)
+        place = base + column.to(tl.int64) * column_stride
+        # Only the last tile is masked: a mask that V is no multiple of 16 for would load value by value everywhere.
+        if (tile + 1) * BLOCK <= columns:
+            z = tl.load(place).to(tl.float32)
+        else:
+            z = tl.load(place, mask=inside, other=float("-inf")).to(tl.float32)
         peak = tl.max(z, 0)
         # Of a tile that is -inf throughout, exp(-inf - -inf) would be no number.
         shift = tl.where(peak == float("-inf"), 0.0, peak)
-        tl.store(tops + tile * count.to(tl.int64) + row, peak)
-        tl.store(totals + tile * count.to(tl.int64) + row, tl.sum(tl.exp(z - shift), 0))
+        at = tl.cast(tile, tl.int64) * count + row
+        tl.store(tops + at, peak)
+        tl.store(totals + at, tl.sum(tl.exp2((z - shift) * LOG2_E), 0))
         for k in range(per_row):
             target = tl.load(targets + row * per_row + k).to(tl.int64)
             local = target - tile * BLOCK
@@ -73,7 +82,6 @@ def _tile_kernel(
                 own = tl.load(base + target * column_stride).to(tl.float32)
                 tl.store(logit + row * per_row + k, own)
         if RANK:
-            at = tile * count.to(tl.int64) + row
             tl.store(best + at, tl.min(tl.where(inside & (z == peak), column, columns), 0))
             target = tl.load(targets + row).to(tl.int64)
             valid = (target >= 0) & (target < columns)
@@ -111,6 +119,7 @@ def _launch(
         tiles,
         share,
         RANK=with_rank,
+        LOG2_E=LOG2_E,
         BLOCK=config.block_columns,
         num_warps=config.num_warps,
     )
@@ -126,7 +135,8 @@ def _gather(logits: torch.Tensor, targets: torch.Tensor, impl: str) -> tuple[tor
     if 0 in (logits.shape[0], targets.shape[1]):
         return torch.empty(targets.shape, device=logits.device), torch.empty(targets.shape, device=logits.device)
     if impl == "triton":
-        logit, logprob, _, _ = _launch(logits, targets, with_rank=False)
+        with on_device(logits.device):
+            logit, logprob, _, _ = _launch(logits, targets, with_rank=False)
         return logit, logprob
     return reference.finish_whole(reference.log_softmax_partials(logits, targets), targets, logits.shape[1])
 
@@ -145,7 +155,8 @@ def _gather_rank(
         integers = torch.empty(2, 0, dtype=torch.int64, device=logits.device)
         return floats[0].clone(), floats[1].clone(), integers[0].clone(), integers[1].clone()
     if impl == "triton":
-        return _launch(logits, targets, with_rank=True)
+        with on_device(logits.device):
+            return _launch(logits, targets, with_rank=True)
     partials = reference.log_softmax_partials(logits, targets)
     return (
         *reference.finish_whole(partials, targets, logits.shape[1]),
@@ -189,7 +200,8 @@ def log_softmax_gather(
 
     Raises:
         ValueError: shapes or devices do not fit, ``impl`` is unknown, or a target is out of range. The last is not
-            looked for under torch.compile or CUDA graph capture: there such a target has NaN for both numbers.
+            looked for on a GPU, where that would wait, nor under torch.compile: there such a target has NaN for both
+            numbers.
         TypeError: a dtype does not fit.
         RuntimeError: ``impl="triton"`` where Triton cannot run.
     """
