@@ -131,7 +131,7 @@ def check_logit_shape(name: str, tensor: torch.Tensor, dimensions: int) -> None:
 def check_targets(targets: torch.Tensor, rows: int, low: int, high: int | None, device: torch.device) -> None:
     """Raise unless ``targets`` is [rows] or [rows, K] of int32 or int64 on ``device``.
 
-    Their values are looked at on a CPU only, from ``low`` to below ``high``: on a GPU every call would wait for them.
+    Their values are looked at on a CPU only, from ``low`` to below ``high``: elsewhere every call would wait for them.
     """
     if targets.ndim not in (1, 2) or targets.shape[0] != rows:
         raise ValueError(f"targets has shape {tuple(targets.shape)}; [{rows}] or [{rows}, K] is wanted")
@@ -139,7 +139,7 @@ def check_targets(targets: torch.Tensor, rows: int, low: int, high: int | None, 
         raise TypeError(f"targets is {targets.dtype}; int64 or int32 is wanted")
     if targets.device != device:
         raise ValueError(f"targets is on {targets.device}, the other tensors on {device}")
-    if device.type == "cuda" or torch.compiler.is_compiling() or not targets.numel():
+    if device.type != "cpu" or torch.compiler.is_compiling() or not targets.numel():
         return
     wrong = (targets < low) & (targets != IGNORED)
     if high is not None:
