@@ -3,10 +3,6 @@
 Nothing is tuned in a user's first call. `bench/tune_kernels.py` sweeps the choices on a GPU and prints rows for this
 table. No entry here has been timed yet: there was no GPU at hand. They are what the resource reports of the
 ahead-of-time compiler and the bytes a tile moves suggest.
-
-A row's result must not depend on its batch, so what decides the order of a row's sums (how wide a tile of the
-vocabulary is, how deep a step, how warps share a tile's columns) is the same for every number of rows; only the number
-of rows a tile and the warps along them may differ.
 """
 
 from dataclasses import dataclass
@@ -53,11 +49,6 @@ class LinearConfig:
     """Load through tensor descriptors where rows are aligned to 16 bytes; Hopper and later."""
     group: int = 8
     """Tiles of rows that go over the same part of the vocabulary together, for the L2's sake."""
-
-    @property
-    def tile(self) -> int:
-        """Vocabulary that one (max, sum) stands for: of a tile of 256, each half has its own."""
-        return min(self.block_columns, 128)
 
 
 @dataclass(frozen=True, slots=True)

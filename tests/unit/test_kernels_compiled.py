@@ -240,7 +240,7 @@ def test_k2_sums_a_row_in_the_same_order_whatever_the_number_of_rows(chip: int) 
         )
         assert layout is not None
         config: LinearConfig = linear_config((chip // 10, chip % 10), BF16, count, True)
-        seen.add((config.tile, config.block_columns, *layout.groups()))
+        seen.add((config.block_columns, *layout.groups()))
     assert len(seen) == 1
 
 
