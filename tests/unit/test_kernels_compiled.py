@@ -7,15 +7,20 @@ variants the launcher makes of one kernel. And what the compiler's layouts say o
 import importlib.util
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 
+from radar_fast.kernels import linear_log_softmax_gather as k2_module
+from radar_fast.kernels import log_softmax_gather as k1_module
 from radar_fast.kernels.configs import LinearConfig, linear_config
 from radar_fast.kernels.linear_log_softmax_gather import linear_log_softmax_gather, linear_log_softmax_partials
 from radar_fast.kernels.log_softmax_gather import log_softmax_gather, log_softmax_gather_rank
-from radar_fast.kernels.runtime import INTERPRETED, check_targets
+from radar_fast.kernels.runtime import INTERPRETED, check_targets, on_device
 
 if importlib.util.find_spec("triton") is None:
     pytest.skip("triton is not installed", allow_module_level=True)
@@ -242,6 +247,33 @@ def test_k2_sums_a_row_in_the_same_order_whatever_the_number_of_rows(chip: int) 
         config: LinearConfig = linear_config((chip // 10, chip % 10), BF16, count, True)
         seen.add((config.block_columns, *layout.groups()))
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "call"),
+    [
+        (k1_module, k1(2, 507, BF16, 1)),
+        (k1_module, k1_rank(2, 507, BF16)),
+        (k2_module, k2(2, 507, 64, BF16, 1)),
+        (k2_module, k2_shard(2, 507, 64, BF16, 1, 0)),
+    ],
+    ids=["K1", "K1 rank", "K2", "K2 shard"],
+)
+def test_launches_go_to_the_tensors_own_gpu(module: ModuleType, call: Call) -> None:
+    """Triton launches on the current one."""
+    assert on_device(torch.device("cuda", 3)).idx == 3  # type: ignore[attr-defined] # torch.cuda.device
+    inside: list[tuple[str, int]] = []
+
+    @contextmanager
+    def guard(device: torch.device) -> Iterator[None]:
+        before = len(launched)
+        yield
+        inside.append((device.type, len(launched) - before))
+
+    with compiling_for(90) as launched, mock.patch.object(module, "on_device", guard):
+        call[1]()
+    assert inside == [("cpu", 2)], "a launch of the tiles and one of what finishes them"
+    assert len(launched) == 2
 
 
 def test_nothing_waits_for_targets_on_a_gpu() -> None:
