@@ -186,9 +186,8 @@ def test_a_slice_of_the_matrix_compiles_for_hopper() -> None:
 
 @pytest.mark.parametrize("chip", [80, 100])
 def test_the_main_launches_compile_for_other_chips(chip: int) -> None:
-    compile_all(
-        chip, [k1(1, 151936, BF16, 1), k2(1, 151936, 1536, BF16, 1), k2(1024, 151936, 1536, BF16, 4, bias=True)]
-    )
+    main = [k1(1, 151936, BF16, 1), k2(1, 151936, 1536, BF16, 1), k2(1024, 151936, 1536, BF16, 4, bias=True)]
+    compile_all(chip, [*main, k2(7, 507, 123, torch.float32, 1, softcap=30.0)])
 
 
 @pytest.mark.full
