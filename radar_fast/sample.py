@@ -287,7 +287,7 @@ class Scored:
 
     @property
     def correct(self) -> bool | None:
-        """Whether the answer has the highest mean raw logit, and is the first of a tie; None when unscored."""
+        """Whether no candidate has a higher mean raw logit than the answer; None when unscored."""
         return verdict.correct if (verdict := self.verdict) else None
 
     @property

@@ -3,7 +3,8 @@
 :class:`~radar_fast.sample.Scored` and the journal have these numbers beside the token scores, and the metrics derive
 them again from those; all do it here. The published scripts take the mean over a candidate's tokens in double
 precision, then hand the means to ``torch.softmax`` as float32 and take the argmax of the float32 *probabilities*. Two
-candidates tie, then, where float32 cannot tell their probabilities apart, and the first of them wins.
+candidates tie, then, where float32 cannot tell their probabilities apart, and the first of them wins. The scripts put
+the answer first, so an answer that ties with the highest is right, wherever a dataset lists it.
 :func:`softmax_float32` repeats that arithmetic; probabilities to be averaged are computed in double precision from the
 same float32 means.
 This module imports nothing of ours.
@@ -24,9 +25,9 @@ class Verdict:
     probability: float
     """Softmax over the candidates' means, at the answer: in [0, 1]. Over raw logits this is the sample's SDS."""
     correct: bool
-    """Whether the answer has the highest probability; on a tie, whether it is the first of the highest."""
+    """Whether no candidate has a higher probability than the answer."""
     chosen: int
-    """Index of the candidate with the highest probability, the first of a tie."""
+    """Index of the candidate with the highest probability; of a tie the answer, else the first."""
     probabilities: tuple[float, ...]
     """The softmax itself: one probability for each candidate."""
 
@@ -43,8 +44,10 @@ def judge(tokens: Sequence[Sequence[float]], answer: int) -> Verdict:
     means = _finite_float32([mean_score(candidate) for candidate in tokens])
     highest = max(means)
     weights = [math.exp(mean - highest) for mean in means]
-    rounded = softmax_float32(means)
-    chosen = rounded.index(max(rounded))
+    # As published: the answer first, the others in their order. So even the last bit of the sum is the scripts' own.
+    order = [answer, *(index for index in range(len(tokens)) if index != answer)]
+    rounded = softmax_float32([means[index] for index in order])
+    chosen = order[rounded.index(max(rounded))]
     total = math.fsum(weights)
     probabilities = tuple(weight / total for weight in weights)
     return Verdict(probabilities[answer], chosen == answer, chosen, probabilities)

@@ -114,7 +114,7 @@ def _result_of(record: Record) -> tuple[dict[str, object], bool, float]:
     answer = record.answer
     if answer is None:
         raise ResultsError(f"sample {record.id!r} of task {record.task!r} is scored without an answer; remove its line")
-    # The scripts put the answer first. Elsewhere it may stand anywhere; the others keep their order.
+    # The scripts put the answer first. Elsewhere it may stand anywhere; the others keep their order, as in `judge`.
     order = [answer, *(index for index in range(len(record.candidates)) if index != answer)]
     logits = [list(record.logits[index]) for index in order]
     means = [mean_score(tokens) for tokens in logits]
