@@ -3,13 +3,20 @@
 from pathlib import Path
 
 import rich_click as click
+from rich.text import Text
 
 from radar_fast.cli.help import Command
 from radar_fast.cli.status import exit_by
-from radar_fast.cli.types import PATH, pairs_of
+from radar_fast.cli.types import PATH, Choice, given, pairs_of
 from radar_fast.terminal.output import standard_output
 
 __all__ = ["compare", "summarize"]
+
+
+def _orders() -> tuple[str, ...]:
+    from radar_fast.terminal.tables import ORDERS
+
+    return ORDERS
 
 
 @click.command(cls=Command)
@@ -39,11 +46,16 @@ def summarize(out: Path, official_out: Path | None, verbose: bool) -> None:
     metavar="X=Y",
     help="Set task X of A against task Y of B, e.g. --pair PGPS9K_base=PGPS9K_full. May be repeated; A may be B.",
 )
+@click.option(
+    "--order",
+    type=Choice(_orders),
+    help="Order of the rows: change (by what SDS has gained, the most first; unless told otherwise) or name.",
+)
 @click.option("--json", "file", type=PATH, metavar="FILE", help="Also write everything to FILE.")
-def compare(first: Path, second: Path, pairs: tuple[str, ...], file: Path | None) -> None:
+def compare(first: Path, second: Path, pairs: tuple[str, ...], order: str | None, file: Path | None) -> None:
     """What changed from result folder A to result folder B, over the samples that both have scored.
 
-    Differences are B less A, with paired 95% bootstrap intervals.
+    Differences are B less A, with paired 95% bootstrap intervals; n.s., not significant, marks those that hold 0.
     """
     from radar_fast.results.comparison import compare as compared
     from radar_fast.terminal.tables import comparison_tables
@@ -54,7 +66,10 @@ def compare(first: Path, second: Path, pairs: tuple[str, ...], file: Path | None
     click.echo(f"A: {first}\nB: {second}")
     for line in comparison.differing:
         click.echo(f"differs: {line}")
-    for table in comparison_tables(comparison, console.width):
+    for letter, missing in (("A", comparison.first_missing), ("B", comparison.second_missing)):
+        if missing:
+            console.print(Text(f"INCOMPLETE: {letter} lacks {missing} samples", style="bold red"))
+    for table in comparison_tables(comparison, console.width, **given({"order": order})):
         console.print()
         console.print(table)
     overall = comparison.overall

@@ -3,7 +3,8 @@
 A difference is the second run's number less the first's, over the samples that both have scored. Those of one sample
 go together, so what is hard about a sample counts for neither side, and a difference can be told from chance with far
 fewer samples than two separate intervals would need. The interval is a percentile bootstrap over the pairs; a directory
-that is averaged over its files (:mod:`radar_fast.results.metrics`) resamples within each of them.
+that is averaged over its files (:mod:`radar_fast.results.metrics`) resamples within each of them. There is none over
+fewer than :data:`~radar_fast.results.bootstrap.LEAST` pairs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 from radar_fast.errors import ResultsError, UsageError
 from radar_fast.results import measures
-from radar_fast.results.bootstrap import check_resampling, draws_for, intervals, mean_of_means
+from radar_fast.results.bootstrap import check_resampling, draws_for, enough, intervals, mean_of_means
 from radar_fast.results.difference import Change, Comparison, Difference
 from radar_fast.results.folder import ResultFolder, differences
 from radar_fast.results.journal import read_records
@@ -39,6 +40,13 @@ class Run:
     """The checkpoint folder, as it was given."""
     questions: Mapping[Key, int] = field(repr=False)
     """(task, id) -> a hash of the question as published; for samples that have one."""
+    samples: int | None = None
+    """How many the benchmark has; None where its ``run.json`` does not say."""
+
+    @property
+    def missing(self) -> int | None:
+        """How many of them it lacks as yet."""
+        return None if self.samples is None else max(0, self.samples - len(self.table.outcomes))
 
 
 def compare(
@@ -78,7 +86,14 @@ def compare(
             f"{first} and {second}: no sample is scored in both, so there is nothing to compare: "
             "name two runs on the same benchmark"
         )
-    return replace(comparison, first=str(first), second=str(second), differing=tuple(_differing(one, other)))
+    return replace(
+        comparison,
+        first=str(first),
+        second=str(second),
+        differing=tuple(_differing(one, other)),
+        first_missing=one.missing,
+        second_missing=other.missing,
+    )
 
 
 def read_run(path: str | Path) -> Run:
@@ -94,7 +109,7 @@ def read_run(path: str | Path) -> Run:
                 questions[record.key] = hash(question)
             yield record
 
-    return Run(folder.path, collect(noted()), manifest.identity, manifest.model, questions)
+    return Run(folder.path, collect(noted()), manifest.identity, manifest.model, questions, manifest.samples)
 
 
 def compare_tables(
@@ -120,7 +135,7 @@ def compare_tables(
         after = [[scores for _, scores in group] for group in pairs]
         gained = [[{kind: new[kind] - old[kind] for kind in kinds} for old, new in group] for group in pairs]
         ends: Mapping[str, tuple[float | None, float | None]] = {}
-        if gained and bootstrap:
+        if bootstrap and enough(gained):
             ends = intervals(gained, kinds, bootstrap, confidence, draws_for(seed, f"difference {name}"))
 
         def change(kind: str) -> Change:

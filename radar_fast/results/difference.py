@@ -20,9 +20,14 @@ class Change:
     value: float | None
     """The second less the first."""
     low: float | None
-    """Lower end of the difference's confidence interval; None without bootstrap."""
+    """Lower end of the difference's confidence interval; None without bootstrap, or with too few pairs."""
     high: float | None
     """Upper end."""
+
+    @property
+    def significant(self) -> bool | None:
+        """Whether the interval leaves out 0; None where there is no interval."""
+        return None if self.low is None or self.high is None else not self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,10 @@ class Comparison:
     """The second run's folder."""
     differing: tuple[str, ...] = ()
     """In what the two runs differ, one line each."""
+    first_missing: int | None = None
+    """How many samples of its benchmark the first run lacks as yet; None where nothing says how many it has."""
+    second_missing: int | None = None
+    """Likewise."""
 
     def to_dict(self) -> dict[str, object]:
         """For JSON; the keys are the fields."""
@@ -144,4 +153,6 @@ class Comparison:
             "first": self.first,
             "second": self.second,
             "differing": list(self.differing),
+            "first_missing": self.first_missing,
+            "second_missing": self.second_missing,
         }

@@ -39,9 +39,11 @@ class Measure:
     of: Callable[[Judged], float] = field(repr=False)
     """A sample's number: finite."""
     interval: bool
-    """Whether its mean has a bootstrap interval, and two runs are compared by it."""
+    """Whether its mean has an interval, and two runs are compared by it."""
     means: str
     """What it says, in one line."""
+    share: bool = False
+    """Whether it is 0 or 1, so that its mean is a share: its interval is then Wilson's, else a bootstrap."""
 
 
 MEASURES: tuple[Measure, ...] = (
@@ -56,6 +58,7 @@ MEASURES: tuple[Measure, ...] = (
         lambda judged: float(judged.raw.correct),
         interval=True,
         means="Share of the scored samples whose answer has the highest mean raw logit.",
+        share=True,
     ),
     Measure(
         "sds_logprob",
@@ -68,6 +71,7 @@ MEASURES: tuple[Measure, ...] = (
         lambda judged: float(judged.normalised.correct),
         interval=False,
         means="As accuracy, from mean log-probabilities.",
+        share=True,
     ),
 )
 """In the order of ``summary.json``."""

@@ -18,9 +18,10 @@ from dataclasses import replace
 import numpy as np
 
 from radar_fast.results import measures
-from radar_fast.results.bootstrap import check_resampling, draws_for, intervals, mean_of_means
+from radar_fast.results.bootstrap import check_resampling, draws_for, enough, intervals, mean_of_means
 from radar_fast.results.facets import directory_facets, task_facets
 from radar_fast.results.outcomes import Outcome, RecordLike, Table, collect
+from radar_fast.results.shares import wilson_of_means
 from radar_fast.results.summary import Aggregation, EngineTotals, Entry, Estimate, Summary
 
 __all__ = ["is_macro", "summarize"]
@@ -39,12 +40,13 @@ def summarize(
 ) -> Summary:
     """The numbers of a run.
 
-    Intervals are percentile bootstraps; a macro mean resamples within each of its tasks. The draws of an entry depend
-    on ``seed``, its name and its own samples, not on what else is in the run.
+    Intervals are percentile bootstraps, and Wilson's for accuracies; a macro mean resamples within each of its tasks.
+    The draws of an entry depend on ``seed``, its name and its own samples, not on what else is in the run. There is no
+    interval over fewer than :data:`~radar_fast.results.bootstrap.LEAST` samples, of a macro mean in any of its tasks.
 
     Args:
         records: read once.
-        bootstrap: resamples of the scored samples for each interval; 0 for none.
+        bootstrap: resamples of the scored samples for each interval; 0 for no interval of either kind.
         seed: of the resamples.
         confidence: of the intervals, in 0..1.
         samples: how many the benchmark has, where that is known.
@@ -105,10 +107,16 @@ def _entry(
     groups = list(_grouped(outcomes, _task).values()) if aggregation == "macro" else [outcomes]
     scores = [kept for group in groups if (kept := [one.scores for one in group if one.scores is not None])]
     reasons = Counter(outcome.reason_kind or "unknown" for outcome in outcomes if outcome.scores is None)
-    ends: Mapping[str, tuple[float | None, float | None]] = {}
-    if scores and bootstrap:
-        names = [measure.name for measure in measures.MEASURES if measure.interval]
-        ends = intervals(scores, names, bootstrap, confidence, draws)
+    ends: dict[str, tuple[float, float]] = {}
+    if bootstrap and enough(scores):
+        with_interval = [measure for measure in measures.MEASURES if measure.interval]
+        resampled = [measure.name for measure in with_interval if not measure.share]
+        ends = intervals(scores, resampled, bootstrap, confidence, draws)
+        ends |= {
+            measure.name: wilson_of_means(scores, measure.name, confidence)
+            for measure in with_interval
+            if measure.share
+        }
     return Entry(
         estimates={
             measure.name: Estimate(mean_of_means(scores, measure.name), *ends.get(measure.name, (None, None)))

@@ -66,7 +66,7 @@ class Entry:
 
     @property
     def sds_low(self) -> float | None:
-        """Lower end of the interval of ``sds``; None without bootstrap."""
+        """Lower end of the interval of ``sds``; None without bootstrap, or over too few samples."""
         return self.estimate("sds").low
 
     @property
@@ -81,7 +81,7 @@ class Entry:
 
     @property
     def accuracy_low(self) -> float | None:
-        """Lower end of the interval of ``accuracy``; None without bootstrap."""
+        """Lower end of the interval of ``accuracy``, which is Wilson's; None likewise."""
         return self.estimate("accuracy").low
 
     @property

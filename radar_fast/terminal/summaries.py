@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from radar_fast.errors import ResultsError
 from radar_fast.results.comparison import compare
@@ -16,10 +17,12 @@ __all__ = ["print_growth", "print_summary"]
 
 
 def print_summary(console: Console, summary: Summary, *, verbose: bool = False) -> None:
-    """The tables of one run, and what was unscored for which reason.
+    """The tables of one run, and what was unscored for which reason; first of all, whether it is only a part of one.
 
     ``verbose`` adds what was computed, of all the run's parts where it was resumed.
     """
+    if summary.missing:
+        console.print(Text(f"\n{_part(summary)}", style="bold red"), soft_wrap=True)
     for table in summary_tables(summary, console.width):
         console.print()
         console.print(table)
@@ -34,7 +37,17 @@ def print_summary(console: Console, summary: Summary, *, verbose: bool = False) 
     for kind, count in summary.overall.reasons.items():
         _say(console, f"unscored: {count} {kind}")
     if summary.missing:
-        _say(console, f"not complete: {summary.missing} samples are still to be scored")
+        console.print(Text(_part(summary), style="bold red"), soft_wrap=True)
+
+
+def _part(summary: Summary) -> str:
+    """How much of a benchmark a summary lacks."""
+    found, missing = summary.overall.scored + summary.overall.unscored, summary.missing or 0
+    share = 100 * missing / (found + missing)
+    return (
+        f"INCOMPLETE: {missing} of {found + missing} samples ({share:.1f}%) are missing, and whole tasks may be; these "
+        "are the numbers of a part. Give the same score command again to complete it"
+    )
 
 
 def print_growth(console: Console, steps: Sequence[tuple[str, Summary]], first: Path, last: Path) -> None:

@@ -11,7 +11,7 @@ from radar_fast.results.facets import Classes, Graded, Groups, Versions
 from radar_fast.results.summary import Entry, Summary
 from radar_fast.terminal.names import shortened
 
-__all__ = ["WIDE", "comparison_tables", "new_table", "number", "signed", "summary_tables", "telling"]
+__all__ = ["ORDERS", "WIDE", "comparison_tables", "new_table", "number", "signed", "summary_tables", "telling"]
 
 WIDE = 110
 """Columns of a terminal that has room for the log-probability twins beside a task's name."""
@@ -83,17 +83,23 @@ def summary_tables(summary: Summary, width: int) -> list[Table]:
     return [*tables, *_facet_tables(summary)]
 
 
-def comparison_tables(comparison: Comparison, width: int) -> list[Table]:
-    """A table for each section of a comparison that says something new, the overall row under the last.
+ORDERS = ("change", "name")
+"""How the rows of a comparison may stand."""
+
+
+def comparison_tables(comparison: Comparison, width: int, order: str = "change") -> list[Table]:
+    """A table for each section of a comparison that says something new, the overall row under the last. A difference
+    whose interval holds 0 is marked ``n.s.``, not significant.
 
     Args:
         comparison: of two runs.
         width: of the terminal, in characters; below WIDE accuracy has its difference only.
+        order: one of :data:`ORDERS`: by what SDS has gained, the most first; or by name.
     """
     wide = width >= WIDE
-    of_accuracy: tuple[str, ...] = ("accuracy A", "accuracy B", "B - A", "95% interval") if wide else ("acc.B-A",)
+    of_accuracy: tuple[str, ...] = ("accuracy A", "accuracy B", "B - A", "95% interval", "") if wide else ("acc.B-A",)
     only = ("only A", "only B") if wide else ()
-    columns = ("SDS A", "SDS B", "B - A", "95% interval", *of_accuracy, "pairs", *only)
+    columns = ("SDS A", "SDS B", "B - A", "95% interval", "", *of_accuracy, "pairs", *only)
 
     def cells(entry: Difference, digits: int) -> list[str]:
         sds = _change(entry.change("sds"), digits)
@@ -101,12 +107,24 @@ def comparison_tables(comparison: Comparison, width: int) -> list[Table]:
         alone = [str(entry.only_first), str(entry.only_second)] if wide else []
         return [*sds, *accuracy, str(entry.paired), *alone]
 
-    return [_fitted(heading, columns, rows, cells, width, 3) for heading, rows in _sections(comparison)]
+    sections = [(heading, _ordered(rows, order)) for heading, rows in _sections(comparison)]
+    return [_fitted(heading, columns, rows, cells, width, 3) for heading, rows in sections]
+
+
+def _ordered(rows: list[_Row], order: str) -> list[_Row]:
+    """As :data:`ORDERS` say; the overall row stays last, after those without a change."""
+
+    def gained(row: _Row) -> tuple[bool, bool, float]:
+        change = row[1].change("sds").value
+        return bool(row[2]), change is None, -(change or 0.0)
+
+    return sorted(rows, key=gained) if order == "change" else rows
 
 
 def _change(change: Change, digits: int) -> list[str]:
     interval = "-" if change.low is None else f"{signed(change.low, digits)} to {signed(change.high, digits)}"
-    return [number(change.first, digits), number(change.second, digits), signed(change.value, digits), interval]
+    mark = "n.s." if change.significant is False else ""
+    return [number(change.first, digits), number(change.second, digits), signed(change.value, digits), interval, mark]
 
 
 def _sections(summary: Summary | Comparison) -> list[tuple[str, list[_Row]]]:
@@ -160,13 +178,6 @@ def number(value: float | None, digits: int = 4) -> str:
 def signed(value: float | None, digits: int = 4) -> str:
     """The same with its sign."""
     return "-" if value is None else f"{value:+.{digits}f}"
-
-
-def _cells(entry: Entry, *, twins: bool) -> list[str]:
-    interval = "-" if entry.sds_low is None else f"{number(entry.sds_low)}-{number(entry.sds_high)}"
-    more = [number(value) for value in (entry.sds_logprob, entry.accuracy_logprob) if twins]
-    scored = f"{entry.scored}/{entry.scored + entry.unscored}" if entry.unscored else str(entry.scored)
-    return [number(entry.sds), interval, number(entry.accuracy), *more, scored]
 
 
 def _facet_tables(summary: Summary) -> list[Table]:

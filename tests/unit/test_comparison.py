@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from radar_fast.errors import ResultsError, UsageError
 from radar_fast.results.comparison import compare, compare_tables, read_run
-from radar_fast.results.difference import Difference
+from radar_fast.results.difference import Change, Difference
 from radar_fast.results.journal import Journal
 from radar_fast.results.metrics import summarize
 from radar_fast.results.outcomes import Outcome, collect
@@ -240,7 +240,9 @@ def test_two_folders_and_what_differs(tmp_path: Path) -> None:
     expected = compare_tables(read_run(one).table.outcomes, read_run(two).table.outcomes, bootstrap=50)
     assert (found.tasks, found.overall) == (expected.tasks, expected.overall)
     document = json.loads(json.dumps(found.to_dict()))
-    assert list(document) == ["tasks", "directories", "abilities", "overall", "first", "second", "differing"]
+    missing = ["first_missing", "second_missing"]
+    assert [document[name] for name in missing] == [None, None], "nothing says how many there are"
+    assert list(document) == ["tasks", "directories", "abilities", "overall", "first", "second", "differing", *missing]
     base = found.tasks["base"]
     assert document["tasks"]["base"] == {
         "first_sds": base.first_sds,
@@ -258,6 +260,32 @@ def test_two_folders_and_what_differs(tmp_path: Path) -> None:
         "only_second": 0,
         "aggregation": "micro",
     }
+
+
+def test_what_a_part_of_a_run_lacks(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "one", 1, data={"samples": 60})
+    part = write_run(tmp_path / "part", 2, count=20, data={"samples": 60})
+    found = compare(one, part, bootstrap=0)
+    assert (found.first_missing, found.second_missing) == (0, 20)
+
+
+@pytest.mark.parametrize(("count", "with_interval"), [(4, False), (5, True)])
+def test_too_few_pairs_have_no_interval(count: int, with_interval: bool) -> None:
+    found = compare_tables(outcomes(count, 1), outcomes(count, 2), bootstrap=50).overall
+    paired = min(count, found.paired)
+    assert found.sds is not None
+    assert (found.sds_low is not None) == (found.accuracy_high is not None) == (with_interval and paired >= 5)
+    assert (found.change("sds").significant is None) == (found.sds_low is None)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "significant"),
+    [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.2, False), (0.0, 0.2, False), (None, None, None)],
+)
+def test_a_difference_is_significant_where_its_interval_leaves_out_0(
+    low: float | None, high: float | None, significant: bool | None
+) -> None:
+    assert Change(0.1, 0.2, 0.1, low, high).significant is significant
 
 
 def test_tasks_of_one_run_against_each_other(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def by_torch(members: list[Line], scores: str) -> tuple[float, float]:
             means = torch.tensor([sum(tokens) / len(tokens) for tokens in getattr(line, scores)])
             softmax = torch.softmax(means, dim=0)
             probabilities.append(softmax[line.answer].item())
-            successes.append(softmax.argmax().item() == line.answer)
+            successes.append(softmax[line.answer].item() == softmax.max().item())
     return sum(probabilities) / len(probabilities), sum(successes) / len(successes)
 
 
@@ -170,7 +170,10 @@ def test_a_macro_interval_resamples_within_tasks() -> None:
     summary = summarize(records, bootstrap=QUICK)
     entry = summary.directories["directory"]
     assert [entry.sds, entry.sds_low, entry.sds_high] == [pytest.approx(0.5)] * 3
-    assert [entry.accuracy, entry.accuracy_low, entry.accuracy_high] == [pytest.approx(0.5)] * 3
+    # The shares are 1 of 30 and 0 of 10, whose Wilson intervals end at 0.88649 and 0.27754: half the distance to each.
+    assert entry.accuracy == 0.5
+    assert entry.accuracy_low == pytest.approx(0.5 - (1 - 0.886486) / 2, abs=1e-5)
+    assert entry.accuracy_high == pytest.approx(0.5 + 0.277533 / 2, abs=1e-5)
     assert summary.overall.sds_low is not None
     assert summary.overall.sds_low < 0.69 < 0.71 < (summary.overall.sds_high or 0)
 
@@ -185,8 +188,8 @@ def test_which_names_are_macro() -> None:
 # Ties, unscored samples, nothing at all
 
 
-@pytest.mark.parametrize(("answer", "accuracy"), [(0, 0.0), (1, 1.0), (2, 0.0)])
-def test_the_first_of_a_tie_is_the_models_choice(answer: int, accuracy: float) -> None:
+@pytest.mark.parametrize(("answer", "accuracy"), [(0, 0.0), (1, 1.0), (2, 1.0)])
+def test_an_answer_that_ties_is_right_as_published(answer: int, accuracy: float) -> None:
     line = Line("a", answer=answer, logits=[[1.0], [5.0], [4.0, 6.0]], logprobs=[[-9.0], [-1.0], [-1.0]])
     entry = summarize([line], bootstrap=0).overall
     assert (entry.accuracy, entry.accuracy_logprob) == (accuracy, accuracy)
@@ -219,10 +222,31 @@ def test_no_records_at_all() -> None:
     assert (totals.seconds, totals.scored, totals.samples_per_second) == (0, 0, None)
 
 
-def test_a_single_sample_has_an_interval_of_no_width() -> None:
-    entry = summarize([with_probability("a", 0.75)]).overall
-    assert entry.sds_low == entry.sds == entry.sds_high
-    assert entry.accuracy_low == entry.accuracy == entry.accuracy_high == 1
+@pytest.mark.parametrize(("count", "with_interval"), [(1, False), (4, False), (5, True)])
+def test_too_few_samples_have_no_interval(count: int, with_interval: bool) -> None:
+    few = [with_probability(str(number), 0.75) for number in range(count)]
+    entry = summarize([*few, *(unscored(f"u{number}") for number in range(9))]).overall
+    assert entry.sds == pytest.approx(0.75)
+    assert entry.accuracy == 1
+    ends = [entry.sds_low, entry.sds_high, entry.accuracy_low, entry.accuracy_high]
+    assert [end is not None for end in ends] == [with_interval] * 4
+
+
+def test_a_macro_mean_needs_enough_samples_in_every_task() -> None:
+    # One sample has no spread: files of a single one would make a mean over files look certain.
+    records = [with_probability(str(number), (number + 1) / 50, task=f"MMBench_{number // 40}") for number in range(44)]
+    summary = summarize(records)
+    assert summary.directories["directory"].sds_low is summary.directories["directory"].accuracy_high is None
+    assert summary.overall.sds_low is not None
+    more = summarize([*records, with_probability("44", 0.9, task="MMBench_1")]).directories["directory"]
+    assert more.sds_low is not None
+    assert more.accuracy_high is not None
+
+
+def test_an_accuracy_of_1_is_not_certain() -> None:
+    entry = summarize([with_probability(str(number), 0.75) for number in range(10)]).overall
+    assert (entry.accuracy, entry.accuracy_high) == (1, 1)
+    assert entry.accuracy_low == pytest.approx(0.722467, abs=1e-6)
 
 
 def test_without_bootstrap_there_are_no_intervals() -> None:
@@ -338,9 +362,12 @@ def test_no_draw_has_changed() -> None:
         )
     ]
     assert [(one.value, one.low, one.high) for one in accuracy] == [
-        (0.43137254901960786, 0.29411764705882354, 0.5686274509803921),
-        (0.3741830065359477, 0.20584150326797387, 0.5408905228758171),
-        (0.5625, 0.3125, 0.8125),
+        pytest.approx(numbers, rel=1e-12)  # of scipy's binomtest, "wilson": no bootstrap since
+        for numbers in (
+            (0.43137254901960786, 0.3050123610790954, 0.5673469789069776),
+            (0.3741830065359477, 0.24476455313532036, 0.533588412233679),
+            (0.5625, 0.331785563988119, 0.7690134759450765),
+        )
     ]
 
 

@@ -14,6 +14,7 @@ from radar_fast.results.metrics import summarize
 from radar_fast.results.outcomes import collect
 from radar_fast.results.record import Record, record_of
 from radar_fast.sample import Candidate, Sample, Scored
+from radar_fast.terminal.summaries import print_summary
 from radar_fast.terminal.tables import MOST_CLASSES, comparison_tables, summary_tables
 
 
@@ -113,10 +114,83 @@ def test_a_comparison_fits_a_terminal(width: int, numbers: int) -> None:
     lines = shown(comparison_tables(comparison, width), width)
     _, row = (line for line in lines if line.startswith("task "))  # the heading, and the task of that name
     overall = comparison.overall
-    cells = row.replace(" to ", "to").split()
+    cells = row.replace(" to ", "to").replace(" n.s.", "").split()
     assert len(cells) == numbers
     assert cells[3] == f"{overall.sds:+.4f}"
     assert all(len(line) <= width for line in lines)
     assert any(line.startswith("overall") for line in lines)
     nothing = comparison_tables(compare_tables(first, [], bootstrap=50), width)
     assert any(line.startswith("overall") and " - " in line for line in shown(nothing, width))
+
+
+def shifted(
+    task: str, by: float, directory: str, count: int = 12, noise: float = 0.0
+) -> tuple[list[Record], list[Record]]:
+    """A task before and after: the answer's logit has moved by ``by``, give or take ``noise``."""
+    draw = random.Random(task)
+    sides: tuple[list[Record], list[Record]] = ([], [])
+    for number in range(count):
+        sample = Sample(str(number), task, directory, "seeing", ("?",), ("x", "y"), 0)
+        start = draw.gauss(0, 1)
+        for records_of_side, logit in zip(sides, (start, start + by + noise * (-1) ** number), strict=True):
+            scored = Scored(sample, (Candidate((logit,), (-1.0,)), Candidate((0.0,), (-1.0,))))
+            records_of_side.append(record_of(scored))
+    return sides
+
+
+def side_by_side() -> list[list[Record]]:
+    tasks = [
+        ("alike", 0, "d", 12, 0.5),
+        ("gained", 1, "d", 12, 0.1),
+        ("lost", -1, "e", 12, 0.1),
+        ("few", 2, "e", 4, 0.1),
+    ]
+    pairs = [shifted(task, by, directory, count, noise) for task, by, directory, count, noise in tasks]
+    return [[record for pair in pairs for record in pair[side]] for side in (0, 1)]
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_comparison_marks_what_chance_explains_and_starts_with_what_gained_most(width: int) -> None:
+    first, second = (collect(side).outcomes for side in side_by_side())
+    comparison = compare_tables(first, second, bootstrap=100)
+    by_change, *_ = (shown([table], width) for table in comparison_tables(comparison, width))
+    rows = [line.split()[0] for line in by_change[1:]]
+    assert [name for name in rows if name != "overall"] == ["few", "gained", "alike", "lost"]
+    by_name, *_ = (shown([table], width) for table in comparison_tables(comparison, width, "name"))
+    assert sorted(by_name) == sorted(by_change)
+    assert [line.split()[0] for line in by_name[1:] if "overall" not in line] == ["alike", "few", "gained", "lost"]
+    of = {line.split()[0]: line for line in by_change}
+    assert " to " in of["alike"]
+    after = {name: line.split(" to ")[1].split()[1] for name, line in of.items() if name in ("alike", "gained", "lost")}
+    assert [name for name, cell in after.items() if cell == "n.s."] == ["alike"]
+    assert " to " not in of["few"], "four pairs have no interval"
+    assert all(len(line) <= width for line in by_change)
+    assert len({line.index(" to ") for name, line in of.items() if name in ("alike", "gained", "lost")}) == 1
+
+
+def test_the_overall_row_stays_last_and_what_has_no_change_before_it() -> None:
+    first, second = side_by_side()
+    alone = shifted("alone", 1, "e")[0]
+    comparison = compare_tables(collect([*first, *alone]).outcomes, collect(second).outcomes, bootstrap=20)
+    [rows] = [shown([table], 160) for table in comparison_tables(comparison, 160)[:1]]
+    names = [line.split()[0] for line in rows[1:] if "overall" not in line]
+    assert names[-1] == "alone"
+    last = shown(comparison_tables(comparison, 160)[-1:], 160)[-1]
+    assert last.startswith("overall")
+
+
+def printed(missing: int | None) -> str:
+    stream = io.StringIO()
+    everything = records(1, count=30)
+    known = None if missing is None else len(everything) + missing
+    print_summary(Console(width=100, file=stream), summarize(everything, bootstrap=0, samples=known))
+    return stream.getvalue()
+
+
+def test_a_summary_of_a_part_says_so_before_and_after_its_numbers() -> None:
+    text = printed(missing=10)
+    first, *_, last = text.strip().splitlines()
+    assert first == last
+    assert first.startswith("INCOMPLETE: 10 of 40 samples (25.0%) are missing")
+    for complete in (0, None):
+        assert "INCOMPLETE" not in printed(missing=complete)
