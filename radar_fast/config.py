@@ -8,7 +8,7 @@ from typing import Any
 from radar_fast.conditions import CANDIDATES, WITHOUT
 from radar_fast.engines import ENGINES, EngineOptions, check_engine
 from radar_fast.errors import UsageError
-from radar_fast.protocols import PROTOCOLS
+from radar_fast.protocols import IMAGE_BACKENDS, PROTOCOLS
 from radar_fast.readers import FORMATS, PRESETS
 from radar_fast.util.choices import check_choice, check_one_of
 from radar_fast.util.paths import checked_path
@@ -56,6 +56,8 @@ class RunConfig:
     """Least area of an image after the processor's resize, in pixels; None: the protocol's own."""
     max_pixels: int | None = None
     """Largest area, likewise."""
+    image_backend: str = "pil"
+    """What the checkpoint's image processor resizes with: one of :data:`radar_fast.protocols.IMAGE_BACKENDS`."""
     engine: str = "auto"
     """``auto``, or a name in :data:`radar_fast.engines.ENGINES`."""
     options: EngineOptions = field(default_factory=EngineOptions)
@@ -77,6 +79,7 @@ class RunConfig:
         check_choice("format", self.format, FORMATS)
         check_engine(self.engine)
         check_choice("protocol", self.protocol, PROTOCOLS)
+        check_one_of("image-backend", self.image_backend, IMAGE_BACKENDS)
         check_one_of("candidates", self.candidates, CANDIDATES)
         if self.preset is not None:
             check_one_of("preset", self.preset, PRESETS)

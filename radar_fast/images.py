@@ -1,7 +1,8 @@
 """Encoded image, in a file of its own or inside a data file -> RGB pixels, or the reason why not.
 
-An image is decoded as the published scripts do it, ``Image.open(path).convert("RGB")``: no EXIF rotation, first frame
-only. Benchmarks hold what people uploaded, so nothing that a file contains may stop a run or fill the memory.
+An image is decoded as the published scripts do it: no EXIF rotation, first frame only, and made RGB as a protocol has
+it, most often by ``convert("RGB")``. Benchmarks hold what people uploaded, so nothing that a file contains may stop a
+run or fill the memory.
 """
 
 import errno
@@ -9,13 +10,23 @@ import hashlib
 import struct
 import threading
 import warnings
+from collections.abc import Callable
 from typing import BinaryIO
 
 from PIL import Image
 
 from radar_fast.sample import AnyImage, Reason, ReasonKind
 
-__all__ = ["MAX_ENCODED", "MAX_PIXELS", "MAX_SIDE", "content_digest", "open_image", "read_image", "why_too_large"]
+__all__ = [
+    "MAX_ENCODED",
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "content_digest",
+    "drop_alpha",
+    "open_image",
+    "read_image",
+    "why_too_large",
+]
 
 MAX_PIXELS = 178_956_970
 """Larger images are refused before they are decoded. Pillow itself refuses there, and so do the published scripts."""
@@ -57,8 +68,15 @@ def content_digest(image: AnyImage) -> str:
     return digest.hexdigest()
 
 
-def read_image(image: AnyImage) -> Image.Image | Reason:
+def drop_alpha(picture: Image.Image) -> Image.Image:
+    """The picture as RGB by Pillow's own conversion: what is transparent shows the colour that is stored there."""
+    return picture.convert("RGB")
+
+
+def read_image(image: AnyImage, rgb: Callable[[Image.Image], Image.Image] = drop_alpha) -> Image.Image | Reason:
     """The whole image as RGB, or why it cannot be had. Raises nothing; may be called from any thread.
+
+    ``rgb`` makes it of the decoded picture, in whatever mode that is.
 
     ``missing-image`` if there is no such file; ``io-error`` if the operating system does not give it;
     ``unreadable-image`` if it is no regular file, empty, truncated, in none of the known formats, or larger than
@@ -77,7 +95,7 @@ def read_image(image: AnyImage) -> Image.Image | Reason:
         with file:
             if image.size == 0:
                 return _unreadable(image, "is empty (0 bytes)")
-            return _decode(file, image)
+            return _decode(file, image, rgb)
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # decoders' own have no number
             return _not_given(image, error)
@@ -86,7 +104,7 @@ def read_image(image: AnyImage) -> Image.Image | Reason:
         return _unreadable(image, f"cannot be decoded ({type(error).__name__}: {found[:200]})")
 
 
-def _decode(file: BinaryIO, image: AnyImage) -> Image.Image | Reason:
+def _decode(file: BinaryIO, image: AnyImage, rgb: Callable[[Image.Image], Image.Image]) -> Image.Image | Reason:
     """Raises whatever a decoder raises."""
     opened = open_image(file, image.name)
     if opened is None:
@@ -104,7 +122,7 @@ def _decode(file: BinaryIO, image: AnyImage) -> Image.Image | Reason:
     # Transparency of a palette does not survive the conversion; dropped here, Pillow does not warn that it is.
     if isinstance(opened.info.get("transparency"), bytes):
         del opened.info["transparency"]
-    return opened.convert("RGB")
+    return rgb(opened)
 
 
 def why_too_large(opened: Image.Image, encoded: int) -> str | None:

@@ -58,7 +58,9 @@ def score_checkpoint(
         if config.model is not None:
             checkpoint = Checkpoint.open(config.model, trust_remote_code=config.trust_remote_code)
         least, most = config.min_pixels, config.max_pixels
-        protocol = open_protocol(config.protocol, checkpoint, min_pixels=least, max_pixels=most)
+        protocol = open_protocol(
+            config.protocol, checkpoint, min_pixels=least, max_pixels=most, image_backend=config.image_backend
+        )
         spec, why = choose_engine(config.engine, config.options)
         options = spec.resolve(checkpoint, config.options)
     with clock.measure("fingerprint"):

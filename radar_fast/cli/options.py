@@ -24,6 +24,7 @@ __all__ = [
     "WHAT",
     "WHICH",
     "asking_options",
+    "backend_option",
     "condition_options",
     "data_options",
     "format_option",
@@ -60,6 +61,12 @@ def _protocols() -> tuple[str, ...]:
     from radar_fast.protocols import PROTOCOLS
 
     return "auto", *PROTOCOLS
+
+
+def _image_backends() -> tuple[str, ...]:
+    from radar_fast.protocols import IMAGE_BACKENDS
+
+    return IMAGE_BACKENDS
 
 
 def _candidates() -> tuple[str, ...]:
@@ -181,6 +188,17 @@ def asking_options(panel: str = HOW) -> Callable[[Function], Function]:
             panel=panel,
             help="Largest image area after resizing.  [published: 602112]",
         ),
+    )
+
+
+def backend_option(panel: str = HOW) -> Callable[[Function], Function]:
+    """``image_backend``."""
+    return click.option(
+        "--image-backend",
+        type=Choice(_image_backends),
+        panel=panel,
+        help="What images are resized with: pil, or torchvision, as transformers 4.57 and later do where it is "
+        "installed; qwen2vl and chat only.",
     )
 
 

@@ -10,6 +10,7 @@ from radar_fast.cli.options import (
     OUTPUT,
     WHAT,
     asking_options,
+    backend_option,
     condition_options,
     data_options,
     sample_options,
@@ -48,6 +49,7 @@ complete yet); 130 interrupted: the same command goes on from there."""
 @sample_options()
 @condition_options()
 @asking_options()
+@backend_option()
 @engine_option()
 @engine_options()
 @click.option(

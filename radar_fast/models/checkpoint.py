@@ -174,6 +174,15 @@ class Checkpoint:
         with self.explained("processor"):
             return load_processor(self.path, self.config, trust_remote_code=self.trust_remote_code)
 
+    def processor_with(self, image_backend: str) -> Any:
+        """The same, its images resized by ``pil`` or by ``torchvision``. Raises ModelError likewise."""
+        if image_backend == "pil":
+            return self.processor
+        with self.explained("processor"):
+            return load_processor(
+                self.path, self.config, trust_remote_code=self.trust_remote_code, image_backend=image_backend
+            )
+
     def explained(self, part: str) -> AbstractContextManager[None]:
         """A context in which what transformers raises while it loads ``part`` becomes one clear ModelError."""
         return explained(self.path, self.model_type, self.architecture, part)

@@ -1,26 +1,44 @@
-"""A checkpoint's transformers processor, with PIL resizing and without its video part.
+"""A checkpoint's transformers processor without its video part, its images resized by PIL or by torchvision.
 
-PIL is what the published scripts ran with; the video part is left out because it alone needs torchvision. transformers
-is imported only when a processor is asked for.
+transformers before 4.57 resized with PIL unless it was told otherwise, and so did RADAR's scripts; later versions take
+torchvision where it is installed. The video part is left out because it needs torchvision even for PIL. transformers is
+imported only when a processor is asked for.
 """
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from radar_fast.errors import ModelError
+from radar_fast.errors import ModelError, UsageError, one_line
 from radar_fast.models import internvl
 
-__all__ = ["load_processor"]
+__all__ = ["load_processor", "require_torchvision"]
 
 
-def load_processor(path: Path, config: Mapping[str, Any], *, trust_remote_code: bool) -> Any:
+def require_torchvision() -> None:
+    """Raise UsageError where transformers cannot resize images with torchvision."""
+    import torch
+
+    try:
+        importlib.import_module("torchvision.transforms.v2.functional")
+    except (ImportError, RuntimeError, AttributeError, OSError) as error:  # the last three: built for another torch
+        raise UsageError(
+            f"--image-backend torchvision: torchvision does not work here ({one_line(error, 160)}); install the build "
+            f"of it that belongs to torch {torch.__version__} (`pip install torchvision`), or leave the option out"
+        ) from None
+
+
+def load_processor(
+    path: Path, config: Mapping[str, Any], *, trust_remote_code: bool, image_backend: str = "pil"
+) -> Any:
     """The processor for images and text of the checkpoint at ``path``.
 
     Args:
         path: the folder.
         config: its ``config.json``.
         trust_remote_code: whether code that lies in the folder may be run.
+        image_backend: what images are resized with, ``pil`` or ``torchvision``; InternVL as published knows PIL alone.
 
     Raises:
         ModelError: transformers has no such processor. Whatever transformers raises, where it cannot be loaded.
@@ -39,7 +57,13 @@ def load_processor(path: Path, config: Mapping[str, Any], *, trust_remote_code: 
             f"{path / 'config.json'}: model_type {config['model_type']!r} ({architecture}) has no processor for images "
             "and text in transformers; pick an image-text-to-text checkpoint"
         )
-    return _without_video(PROCESSOR_MAPPING[type(read)]).from_pretrained(path, backend="pil", **kwargs)
+    found = _without_video(PROCESSOR_MAPPING[type(read)]).from_pretrained(path, backend=image_backend, **kwargs)
+    if image_backend != "pil" and type(found.image_processor).__name__.endswith("Pil"):
+        raise ModelError(
+            f"{path}: transformers has no image processor of {image_backend} for it, only "
+            f"{type(found.image_processor).__name__}; leave --image-backend out"
+        )
+    return found
 
 
 def _internvl_processor(path: Path, config: Mapping[str, Any]) -> Any:

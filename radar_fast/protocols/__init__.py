@@ -4,25 +4,37 @@ A protocol is data and two small functions: how a sample becomes a prompt, and w
 checkpoint's own processor sees it. Both engines take it as it is. One file for each family.
 """
 
+from dataclasses import replace
+
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.models.bounds import BOUNDS, pixel_bounds
 from radar_fast.models.checkpoint import Checkpoint
-from radar_fast.protocols.base import Protocol
+from radar_fast.models.processor import require_torchvision
+from radar_fast.protocols.base import IMAGE_BACKENDS, Protocol
 from radar_fast.protocols.chat import chat, takes_roles
 from radar_fast.protocols.internvl import internvl
 from radar_fast.protocols.llava import llava, llava_med, plain
 from radar_fast.protocols.qwen2vl import qwen2vl, smart_resize
-from radar_fast.util.choices import check_choice
+from radar_fast.util.choices import check_choice, check_one_of
 
-__all__ = ["PROTOCOLS", "Protocol", "open_protocol", "smart_resize"]
+__all__ = ["IMAGE_BACKENDS", "PROTOCOLS", "Protocol", "open_protocol", "smart_resize"]
 
 _OF_A_CHECKPOINT = {"internvl": internvl, "plain": plain, "llava": llava, "llava-med": llava_med}
 PROTOCOLS = ("qwen2vl", *_OF_A_CHECKPOINT, "chat")
 """Names, beside ``auto``."""
 
+_ANY_BACKEND = ("qwen2vl", "chat")
+"""Protocols whose published code leaves it to transformers what images are resized with; that of the others uses
+PIL."""
+
 
 def open_protocol(
-    name: str, checkpoint: Checkpoint | None, *, min_pixels: int | None = None, max_pixels: int | None = None
+    name: str,
+    checkpoint: Checkpoint | None,
+    *,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    image_backend: str = "pil",
 ) -> Protocol:
     """The protocol called ``name``; ``auto`` picks the one that fits the checkpoint.
 
@@ -35,16 +47,33 @@ def open_protocol(
             given: those of the checkpoint's own ``radar_fast.json``, else the published ones where the protocol has
             any.
         max_pixels: upper bound, likewise.
+        image_backend: one of :data:`IMAGE_BACKENDS`: what the checkpoint's image processor resizes with.
 
     Raises:
-        UsageError: an unknown name, bounds that contradict each other or that the protocol does not know, or a
-            protocol other than ``qwen2vl`` without a checkpoint.
+        UsageError: an unknown name, bounds that contradict each other or that the protocol does not know, a protocol
+            other than ``qwen2vl`` without a checkpoint, a back end that the protocol does not know, or torchvision
+            where it does not work.
         ModelError: the checkpoint is none of the protocol's, has no chat template that takes roles, or has bounds of
             its own that cannot be read or that the protocol does not know.
     """
     check_choice("protocol", name, PROTOCOLS)
+    check_one_of("image-backend", image_backend, IMAGE_BACKENDS)
     if name == "auto":
         name = "qwen2vl" if checkpoint is None else _fitting(checkpoint)
+    protocol = _open(name, checkpoint, min_pixels, max_pixels)
+    if image_backend == protocol.image_backend:
+        return protocol
+    if name not in _ANY_BACKEND:
+        raise UsageError(
+            f"--image-backend {image_backend}: --protocol {name} resizes with PIL, as its published code does; leave "
+            "the option out"
+        )
+    require_torchvision()
+    settings = {**protocol.settings, "image_backend": image_backend}
+    return replace(protocol, image_backend=image_backend, settings=settings)
+
+
+def _open(name: str, checkpoint: Checkpoint | None, min_pixels: int | None, max_pixels: int | None) -> Protocol:
     own = None
     if checkpoint is not None and min_pixels is None and max_pixels is None and (own := pixel_bounds(checkpoint.path)):
         min_pixels, max_pixels = own

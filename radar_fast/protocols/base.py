@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from radar_fast.errors import UsageError
+from radar_fast.images import drop_alpha
 from radar_fast.sample import AnyImage, Prompt, Sample
 
-__all__ = ["Protocol", "check_pixels", "is_inline", "leading", "separator"]
+__all__ = ["IMAGE_BACKENDS", "Protocol", "check_pixels", "is_inline", "leading", "separator"]
+
+IMAGE_BACKENDS = ("pil", "torchvision")
+"""What transformers' image processors may resize with."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,10 @@ class Protocol:
     """Most tiles that the processor may cut an image into, a thumbnail not counted; None leaves what it says."""
     settings: Mapping[str, str | int | None] = field(default_factory=dict)
     """What tells this protocol from another in a run's fingerprint."""
+    rgb: Callable[[Image.Image], Image.Image] = drop_alpha
+    """From the picture as decoded, in any mode, to the RGB image."""
+    image_backend: str = "pil"
+    """What the checkpoint's image processor resizes with: one of :data:`IMAGE_BACKENDS`."""
 
 
 def check_pixels(least: int, most: int) -> tuple[int, int]:

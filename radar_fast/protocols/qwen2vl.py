@@ -4,6 +4,7 @@ import math
 
 from PIL import Image
 
+from radar_fast.images import drop_alpha
 from radar_fast.protocols.base import Protocol, check_pixels
 from radar_fast.sample import Placeholder, Prompt, Sample
 
@@ -25,8 +26,16 @@ def qwen2vl(min_pixels: int | None, max_pixels: int | None) -> Protocol:
         "qwen2vl",
         prompt=_prompt,
         image=_first_resize,
+        rgb=_on_white,
         pixels=(least, most),
-        settings={"name": "qwen2vl", "version": 1, "min_pixels": least, "max_pixels": most, "image_backend": "pil"},
+        settings={
+            "name": "qwen2vl",
+            "version": 1,
+            "min_pixels": least,
+            "max_pixels": most,
+            "image_backend": "pil",
+            "transparency": "white",
+        },
     )
 
 
@@ -34,6 +43,16 @@ def _prompt(sample: Sample) -> Prompt:
     """A tag an image, the text as it is, no separators; the joiner is one space."""
     parts = tuple(part if isinstance(part, str) else Placeholder(part, _QWEN_IMAGE) for part in sample.parts)
     return Prompt(sample, parts, " ", sample.candidates)
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    """As RGB, as qwen_vl_utils 0.0.10 to 0.0.14 have it: a picture of mode RGBA is laid on white; of every other mode,
+    LA and palettes with transparency among them, transparency is dropped."""
+    if picture.mode != "RGBA":
+        return drop_alpha(picture)
+    white = Image.new("RGB", picture.size, (255, 255, 255))
+    white.paste(picture, mask=picture.getchannel("A"))
+    return white
 
 
 def _first_resize(image: Image.Image) -> Image.Image:

@@ -85,15 +85,21 @@ def test_puzzlevqa_equals_the_plain_loop(qwen2vl: Path, puzzles: Path) -> None:
 
 
 def pictures(folder: Path) -> Iterator[tuple[Sample, Question]]:
-    """Sizes that are no multiple of 28, modes that are not RGB, several images, none; candidates of all lengths."""
+    """Sizes that are no multiple of 28, modes that are not RGB, transparency in each way that PNG has, several images,
+    none; candidates of all lengths."""
     answers = ["red", "dark blue", "a small light yellow hexagon in the picture", "A."]
     rng = np.random.default_rng(0)
     sizes = [(222, 226), (31, 400), (97, 55), (640, 481), (28, 28), (13, 300)]
     for index, size in enumerate(sizes):
-        mode = ["RGB", "RGBA", "L", "P", "RGB", "CMYK"][index]
+        mode = ["RGB", "RGBA", "L", "P", "LA", "CMYK"][index]
         path = folder / f"{index}.{'jpg' if mode == 'CMYK' else 'png'}"
         pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-        Image.fromarray(pixels).convert(mode).save(path)
+        picture = Image.fromarray(pixels).convert(mode)
+        if mode in ("RGBA", "LA"):
+            picture.putalpha(Image.fromarray(pixels[:, :, 1]))  # truly transparent
+        if mode == "P":
+            picture.info["transparency"] = pixels[0, 0, :1].tobytes()
+        picture.save(path)
     groups = [[0], [1], [2], [3], [4], [5], [0, 1, 2], [3, 3], []]
     for index, group in enumerate(groups):
         paths = [folder / f"{number}.{'jpg' if number == 5 else 'png'}" for number in group]

@@ -84,6 +84,15 @@ def puzzle_questions(root: Path) -> Iterator[Question]:
             yield Question(file.stem, f"{file.name}:{number}", text, [root / item["image"]], options, place)
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Of qwen_vl_utils 0.0.14, to the letter."""
+    if image.mode == "RGBA":
+        white_background = Image.new("RGB", image.size, (255, 255, 255))
+        white_background.paste(image, mask=image.split()[3])
+        return white_background
+    return image.convert("RGB")
+
+
 def first_resize(image: Image.Image) -> Image.Image:
     """To the nearest multiple of 28 a side, PIL's default filter: what happens before the processor."""
     width, height = (max(28, round(side / 28) * 28) for side in image.size)
@@ -119,7 +128,7 @@ class PlainLoop:
     def _inputs(self, question: Question, text: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         inputs = {}
         if question.images:
-            pictures = [first_resize(Image.open(path).convert("RGB")) for path in question.images]
+            pictures = [first_resize(to_rgb(Image.open(path))) for path in question.images]
             inputs = dict(self.images(pictures, return_tensors="pt"))
             pads = iter((inputs["image_grid_thw"].prod(-1) // 4).tolist())
             text = re.sub(r"<\|image_pad\|>", lambda match: match.group() * next(pads), text)

@@ -12,12 +12,18 @@ Key = tuple[str, str]
 
 
 def opened(
-    name: str, model: Path, *, protocol: str = "auto", pixels: tuple[int, int] | None = None, **options: object
+    name: str,
+    model: Path,
+    *,
+    protocol: str = "auto",
+    pixels: tuple[int, int] | None = None,
+    image_backend: str = "pil",
+    **options: object,
 ) -> tuple[Engine, Protocol]:
     """An engine on the CPU in float32, unless ``options`` say otherwise."""
     checkpoint = Checkpoint.open(model)
-    bounds = {} if pixels is None else {"min_pixels": pixels[0], "max_pixels": pixels[1]}
-    chosen = open_protocol(protocol, checkpoint, **bounds)
+    least, most = pixels or (None, None)
+    chosen = open_protocol(protocol, checkpoint, min_pixels=least, max_pixels=most, image_backend=image_backend)
     settings = {"device": "cpu", "dtype": "float32", **options}
     return open_engine(name, checkpoint, chosen, EngineOptions(**settings)), chosen  # type: ignore[arg-type]
 

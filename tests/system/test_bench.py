@@ -230,7 +230,7 @@ def test_cutting_keeps_the_answer_and_the_first_distractors() -> None:
 
 def test_the_first_samples_that_can_be_scored_are_taken(qwen2vl: Path, tmp_path: Path) -> None:
     data = write_jsonl(tmp_path / "data", 12, image="nowhere.png")
-    protocol = open_protocol("qwen2vl", None, **PIXELS)
+    protocol = open_protocol("qwen2vl", None, min_pixels=PIXELS["min_pixels"], max_pixels=PIXELS["max_pixels"])
     encoder = Encoder(Checkpoint.open(qwen2vl), protocol, torch.float32)
 
     def chosen(candidates: int | None) -> Any:

@@ -1,6 +1,7 @@
 """Prompts to the letter, and the published resize rule."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from family_samples import cases
@@ -146,8 +147,9 @@ def test_chat_needs_a_template_that_takes_roles(qwen2vl: Path) -> None:
         ("internvl", {}, "--protocol internvl: needs --model"),
         ("qwen2vl", {"min_pixels": 700000}, "no larger than the second"),
         ("qwen2vl", {"min_pixels": 0}, "above 0"),
+        ("qwen2vl", {"image_backend": "opencv"}, "--image-backend opencv: unknown; it is one of pil, torchvision"),
     ],
 )
-def test_wrong_options(name: str, options: dict[str, int], message: str) -> None:
+def test_wrong_options(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         open_protocol(name, None, **options)

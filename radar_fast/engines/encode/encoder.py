@@ -78,8 +78,8 @@ class Encoder:
         """
         self._protocol, self._dtype = protocol, dtype
         self._clock = clock or Clock()
-        self._processor: Any = copy.copy(checkpoint.processor)  # of its own, as is its image processor
-        self._processor.image_processor = copy.copy(self._processor.image_processor)
+        self._processor: Any = copy.copy(checkpoint.processor_with(protocol.image_backend))
+        self._processor.image_processor = copy.copy(self._processor.image_processor)  # of its own, as the processor is
         if protocol.pixels is not None:
             _bound_pixels(self._processor.image_processor, checkpoint, protocol.pixels)
         if raw_pixels:
@@ -102,7 +102,7 @@ class Encoder:
 
     @property
     def image_processor(self) -> Any:
-        """The checkpoint's own image processor: PIL, within the protocol's pixel bounds."""
+        """The checkpoint's own image processor, of the protocol's back end and within its pixel bounds."""
         return self._tap.inner
 
     def encode(self, prompt: Prompt) -> Encoded | Reason:
@@ -139,12 +139,13 @@ class Encoder:
     def _open_store(self, reuse: ImageReuse) -> DiskCache | None:
         if reuse.folder is None:
             return None
+        more = ("torch", "torchvision") if self._protocol.image_backend == "torchvision" else ()
         settings = {
             "processor": [type(self._processor).__name__, type(self.image_processor).__name__],
             "image_processor": self.image_processor.to_dict(),
             "protocol": {"name": self._protocol.name, **self._protocol.settings},
             "dtype": str(self._dtype),
-            "versions": {name: version(name) for name in ("transformers", "pillow", "numpy")},
+            "versions": {name: version(name) for name in ("transformers", "pillow", "numpy", *more)},
         }
         return DiskCache(reuse.folder, reuse.most_bytes, settings_digest(settings))
 
@@ -191,7 +192,7 @@ class Encoder:
         """The prompt's images as the processor is to get them, in reading order; a Reason if one cannot be had."""
         images = []
         for file in prompt.images:
-            image = read_image(file)
+            image = read_image(file, self._protocol.rgb)
             if isinstance(image, Reason):
                 return image
             try:

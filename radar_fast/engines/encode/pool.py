@@ -54,7 +54,9 @@ def can_reopen(protocol: Protocol, checkpoint: Checkpoint) -> bool:
         return False
     least, most = protocol.pixels or (None, None)
     try:
-        again = open_protocol(protocol.name, checkpoint, min_pixels=least, max_pixels=most)
+        again = open_protocol(
+            protocol.name, checkpoint, min_pixels=least, max_pixels=most, image_backend=protocol.image_backend
+        )
     except RadarError:
         return False
     return dict(again.settings) == dict(protocol.settings)
@@ -105,7 +107,14 @@ class Pool:
             fork_server: to be forked from, if one has been started already; it stays the caller's to close.
         """
         self._job = Job(
-            checkpoint.path, checkpoint.trust_remote_code, protocol.name, protocol.pixels, dtype, reuse, raw_pixels
+            checkpoint.path,
+            checkpoint.trust_remote_code,
+            protocol.name,
+            protocol.pixels,
+            protocol.image_backend,
+            dtype,
+            reuse,
+            raw_pixels,
         )
         self._clock = clock
         self._closed = False

@@ -38,6 +38,7 @@ class Job:
     trust_remote_code: bool
     protocol: str
     pixels: tuple[int, int] | None
+    image_backend: str
     dtype: torch.dtype
     reuse: ImageReuse
     raw_pixels: bool
@@ -168,7 +169,9 @@ def _encoder_or_error(job: Job, clock: Clock) -> Encoder | RadarError:
 def _encoder(job: Job, clock: Clock) -> Encoder:
     checkpoint = Checkpoint.open(job.checkpoint, trust_remote_code=job.trust_remote_code)
     least, most = job.pixels or (None, None)
-    protocol = open_protocol(job.protocol, checkpoint, min_pixels=least, max_pixels=most)
+    protocol = open_protocol(
+        job.protocol, checkpoint, min_pixels=least, max_pixels=most, image_backend=job.image_backend
+    )
     return Encoder(checkpoint, protocol, job.dtype, clock, job.reuse, raw_pixels=job.raw_pixels)
 
 

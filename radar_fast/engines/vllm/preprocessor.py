@@ -15,8 +15,8 @@ __all__ = ["Preprocessor", "same_input", "serve_pixels_of", "without_sent_images
 class Preprocessor:
     """vLLM's multimodal processor for a model, a copy per thread, with the image processor of the transformers engine.
 
-    transformers resizes with torchvision where that is installed and with PIL otherwise; both engines use PIL, as the
-    published scripts do, so that they see the same pixels. Where images are preprocessed already, the processor gets
+    transformers resizes with torchvision where that is installed and with PIL otherwise; both engines use what the
+    protocol says, so that they see the same pixels. Where images are preprocessed already, the processor gets
     what was made of them and lays it out as vLLM wants it.
     """
 
