@@ -58,19 +58,25 @@ def open_protocol(
     """
     check_choice("protocol", name, PROTOCOLS)
     check_one_of("image-backend", image_backend, IMAGE_BACKENDS)
+    if image_backend == "torchvision":
+        _check_backend(name, image_backend)
+        require_torchvision()  # before transformers asks for it in its own words
     if name == "auto":
         name = "qwen2vl" if checkpoint is None else _fitting(checkpoint)
+        _check_backend(name, image_backend)
     protocol = _open(name, checkpoint, min_pixels, max_pixels)
     if image_backend == protocol.image_backend:
         return protocol
-    if name not in _ANY_BACKEND:
+    settings = {**protocol.settings, "image_backend": image_backend}
+    return replace(protocol, image_backend=image_backend, settings=settings)
+
+
+def _check_backend(name: str, image_backend: str) -> None:
+    if image_backend != "pil" and name not in ("auto", *_ANY_BACKEND):
         raise UsageError(
             f"--image-backend {image_backend}: --protocol {name} resizes with PIL, as its published code does; leave "
             "the option out"
         )
-    require_torchvision()
-    settings = {**protocol.settings, "image_backend": image_backend}
-    return replace(protocol, image_backend=image_backend, settings=settings)
 
 
 def _open(name: str, checkpoint: Checkpoint | None, min_pixels: int | None, max_pixels: int | None) -> Protocol:

@@ -274,7 +274,10 @@ def pictures(folder: Path) -> list[Sample]:
     sizes = [(222, 226), (31, 400), (97, 55), (140, 181), (28, 28)]
     for index, size in enumerate(sizes):
         mode = ["RGB", "RGBA", "L", "P", "RGB"][index]
-        Image.effect_noise(size, 60 + index).convert("RGB").convert(mode).save(folder / f"{index}.png")
+        picture = Image.effect_noise(size, 60 + index).convert("RGB").convert(mode)
+        if mode == "RGBA":
+            picture.putalpha(Image.effect_noise(size, 90))
+        picture.save(folder / f"{index}.png")
     answers = ("red", "dark blue", "a small light yellow hexagon in the picture", "A.")
     groups = [[0], [1], [2], [3], [4], [0, 1, 2], [3, 3], [], [1]]
     return [
@@ -347,6 +350,19 @@ def test_processes_and_a_cache_change_nothing(engines: Engines, qwen2vl: Path, d
     assert sum(1 for _ in (tmp_path / "cache").rglob("*.safetensors")) >= 30
     assert largest_difference(*found) <= 2e-5
     assert largest_difference(found[1], reference(qwen2vl, samples, pixels=bounds)) <= BOUND
+
+
+@pytest.mark.full
+def test_torchvisions_pixels_in_both_engines(engines: Engines, qwen2vl: Path, tmp_path: Path) -> None:
+    """Both see the same, transparent pictures among them, and something else than PIL's pixels."""
+    bounds, samples = (3136, 12544), pictures(tmp_path)
+    engine, protocol = engines.open(qwen2vl, pixels=bounds, image_backend="torchvision")
+    assert protocol.image_backend == "torchvision"
+    found = scored_by(engine, protocol, samples)
+    theirs = reference(qwen2vl, samples, pixels=bounds, image_backend="torchvision")
+    assert largest_difference(found, theirs) <= BOUND
+    assert largest_difference(theirs, reference(qwen2vl, samples, pixels=bounds)) > 2 * BOUND
+    engines.close()
 
 
 @pytest.mark.full
