@@ -55,9 +55,9 @@ def is_inline(sample: Sample) -> bool:
 
     A question may also begin with an image by its own tag, which the reader has taken out of the text.
     """
-    texts = [part for part in sample.parts if isinstance(part, str)]
+    text = "".join(part for part in sample.parts if isinstance(part, str))
     question = str(sample.metadata.get("question", ""))
-    if _TAG.search(question) and "".join(texts) != question:
+    if len(_TAG.findall(question)) > len(_TAG.findall(text)):
         return True
     kinds = [isinstance(part, str) for part in sample.parts]
     return kinds != sorted(kinds)  # an image after a text

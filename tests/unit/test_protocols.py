@@ -1,5 +1,6 @@
 """Prompts to the letter, and the published resize rule."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,47 @@ def test_internvl_separates_by_benchmark_and_keeps_file_order(tmp_path: Path) ->
         turn = text_of(prompt).split("<|im_start|>user\n")[1].removesuffix("<|im_end|>\n<|im_start|>assistant\n")
         assert turn.replace("<IMG_CONTEXT>", "<image>") == case.internvl, case.sample.id
         assert [image.path for image in prompt.images if isinstance(image, ImageFile)] == case.images
+
+
+def published_turn(question: str, images: int, separator: str) -> str:
+    """The published loop, to the letter, but for numbers in place of features."""
+    for number in range(images):
+        if "<image>" not in question:
+            question = f"<image>{separator}" + question
+        question = question.replace("<image>", f"[{number}]", 1)
+    return question
+
+
+@pytest.mark.parametrize(
+    ("task", "question", "images"),
+    [
+        ("MathVista_1", "What does <image> show?", 1),
+        ("Wiki_plant", "What does <image> show?", 1),
+        ("Wiki_plant", "<image>", 1),
+        ("Wiki_plant", "Is <image> or <image> larger?", 1),  # the second tag stays text
+        ("SeePhys_1", "Is <image> or <image> larger?", 2),
+        ("SeePhys_1", "Is it <image>?", 3),
+        ("SeePhys_1", "Is it?", 2),
+        ("SeePhys_1", "Is <image> text?", 0),
+        ("MMBench_x_1", "Is <image>\n<image 1> there?", 1),
+    ],
+)
+def test_a_literal_tag_is_where_internvls_script_puts_the_image(
+    tmp_path: Path, task: str, question: str, images: int
+) -> None:
+    write_internvl_chat(tmp_path / "model", side=28)
+    files = [ImageFile(Path(f"{number}.png")) for number in range(images)]
+    asked = Sample("1", task, "d", "a", (*files, question), ("red", "blue"), 0, {"question": question})
+    prompt = open_protocol("auto", Checkpoint.open(tmp_path / "model")).prompt(asked)
+    turn = text_of(prompt).split("<|im_start|>user\n")[1].removesuffix("<|im_end|>\n<|im_start|>assistant\n")
+    # The script gives features in the order of the files, to places in reading order; so do we, with the numbers too.
+    wanted = re.sub(r"\[\d+\]", "<IMG_CONTEXT>", published_turn(question, images, separator_of(task)))
+    assert turn == wanted
+    assert list(prompt.images) == files
+
+
+def separator_of(task: str) -> str:
+    return "\n" if task.startswith(("MMBench", "MMMU_Pro", "MathVista")) else " "
 
 
 def test_other_checkpoints_and_bounds_do_not_fit_internvl(qwen2vl: Path, tmp_path: Path) -> None:
