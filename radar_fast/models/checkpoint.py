@@ -98,14 +98,23 @@ class Checkpoint:
         Raises:
             ModelError: composed.json cannot be read, or names none.
         """
+        return self.composed("protocol", required=True)
+
+    def composed(self, name: str, *, required: bool = False) -> str | None:
+        """What ``radar-fast compose`` wrote down under a name; None where it did not, and for any other folder.
+
+        Raises:
+            ModelError: composed.json cannot be read, or lacks what is required.
+        """
         path = self.path / COMPOSED
         try:
-            named = orjson.loads(path.read_bytes())["protocol"]
+            written = orjson.loads(path.read_bytes())
+            found = written[name] if required else written.get(name)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{path}: cannot be read: {one_line(error)}; compose the folder again") from None
-        return str(named)
+        return None if found is None else str(found)
 
     @property
     def is_internvl(self) -> bool:

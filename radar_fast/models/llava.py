@@ -17,6 +17,7 @@ from typing import Any
 from radar_fast.errors import ModelError, UsageError, one_line
 from radar_fast.models.checkpoint import COMPOSED, Checkpoint
 from radar_fast.models.llava_parts import check_fit, list_parts, write_weights
+from radar_fast.models.llava_settings import check_language, check_vision, limit_length, settings_beside
 from radar_fast.util.atomic import sync_folder
 
 __all__ = ["Composed", "compose"]
@@ -71,7 +72,8 @@ def compose(llm: Path, vision: Path, out: Path, projector: Path | None = None) -
         llm: a base language model, or a checkpoint of LLaVA's own code.
         vision: a CLIP or SigLIP folder; of its weights, what ``llm`` holds of its own is not taken.
         out: the folder to make.
-        projector: ``mm_projector.bin`` or the same as safetensors; None where ``llm`` holds it.
+        projector: ``mm_projector.bin`` or the same as safetensors; None where ``llm`` holds it. What a config.json
+            beside it says is obeyed, see :mod:`radar_fast.models.llava_settings`.
 
     Raises:
         UsageError: ``out`` is there already, or the projector is missing or there twice.
@@ -87,8 +89,16 @@ def compose(llm: Path, vision: Path, out: Path, projector: Path | None = None) -
         raise UsageError(f"--projector {projector}: {llm} holds a projector of its own; leave the option out")
     if projector is not None and not projector.is_file():
         raise UsageError(f"--projector {projector}: no such file; it is published as mm_projector.bin")
+    said_in, said = (language.path / "config.json", language.config)
+    aspect = None
+    if projector is not None:
+        said_in, said = settings_beside(projector)
+        aspect = check_vision(said_in, said, ("square", "pad", None)) if said else None
     with language.explained("configuration"):
         config = _config(language, tower, kind)
+        if projector is not None:
+            check_language(said_in, said, language.path, config.text_config)
+        limit_length(said_in, said, config.text_config)
         tokenizer, image_token = _tokenizer(language, config)
     with tower.explained("image processor"):
         processor = _processor(tower, config, tokenizer, image_token)
@@ -104,7 +114,8 @@ def compose(llm: Path, vision: Path, out: Path, projector: Path | None = None) -
         processor.save_pretrained(temporary)
         write_weights(parts, temporary)
         made_of = {"llm": llm.name, "vision": vision.name, "projector": projector.name if projector else None}
-        (temporary / COMPOSED).write_text(json.dumps({"protocol": kind.protocol, **made_of}, indent=2) + "\n")
+        shape = {"image_aspect_ratio": aspect} if aspect == "pad" else {}
+        (temporary / COMPOSED).write_text(json.dumps({"protocol": kind.protocol, **shape, **made_of}, indent=2) + "\n")
         sync_folder(temporary)
         temporary.rename(out)
     except OSError as error:
@@ -127,17 +138,7 @@ def _kind(language: Checkpoint) -> _Kind:
     kind = _KINDS[language.architecture]
     if not kind.own:
         return kind
-    for field, wanted in (
-        ("mm_projector_type", ("mlp2x_gelu",)),
-        ("mm_vision_select_layer", (-2,)),
-        ("mm_vision_select_feature", ("patch", None)),
-        ("mm_patch_merge_type", ("flat", None)),
-        ("image_aspect_ratio", ("pad", None)),
-        ("mm_use_im_start_end", (False, None)),
-        ("mm_use_im_patch_token", (False, None)),
-    ):
-        if (found := language.config.get(field)) not in wanted:
-            raise ModelError(f"{where}: {field} is {found!r}; only {wanted[0]!r} is known to compose")
+    check_vision(where, language.config, ("pad", None))
     return kind
 
 

@@ -21,7 +21,10 @@ Piece = str | Markup | Placeholder
 
 
 def plain(checkpoint: Checkpoint) -> Protocol:
-    """The conversation ``plain``: images, the question, a newline, and the answer after it without a joiner."""
+    """The conversation ``plain``: images, the question, a newline, and the answer after it without a joiner.
+
+    Pictures are resized as they are, or padded to squares first where the projector was trained so.
+    """
 
     def prompt(sample: Sample) -> Prompt:
         if is_inline(sample):
@@ -32,6 +35,8 @@ def plain(checkpoint: Checkpoint) -> Protocol:
 
     image = partial(_image, str(checkpoint.processor.image_token))
     inline = partial(_inline, image)
+    if checkpoint.composed("image_aspect_ratio") == "pad":
+        return _protocol("plain", prompt, partial(pad_to_square, _mean_colour(checkpoint)), image_aspect_ratio="pad")
     return _protocol("plain", prompt, lambda picture: picture)
 
 
@@ -67,12 +72,18 @@ def _turn(name: str, checkpoint: Checkpoint, before: str, after: str) -> Protoco
 
     processor = checkpoint.processor
     image = partial(_image, str(processor.image_token))
-    red, green, blue = (int(part * 255) for part in processor.image_processor.image_mean)
-    return _protocol(name, prompt, partial(pad_to_square, (red, green, blue)))
+    return _protocol(name, prompt, partial(pad_to_square, _mean_colour(checkpoint)))
 
 
-def _protocol(name: str, prompt: Callable[[Sample], Prompt], image: Callable[[Image.Image], Image.Image]) -> Protocol:
-    settings: dict[str, str | int | None] = {"name": name, "version": 1, "image_backend": "pil"}
+def _mean_colour(checkpoint: Checkpoint) -> tuple[int, int, int]:
+    red, green, blue = (int(part * 255) for part in checkpoint.processor.image_processor.image_mean)
+    return red, green, blue
+
+
+def _protocol(
+    name: str, prompt: Callable[[Sample], Prompt], image: Callable[[Image.Image], Image.Image], **more: str
+) -> Protocol:
+    settings: dict[str, str | int | None] = {"name": name, "version": 1, "image_backend": "pil", **more}
     return Protocol(name, prompt=prompt, image=image, settings=settings)
 
 
