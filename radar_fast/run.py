@@ -15,7 +15,7 @@ from radar_fast.protocols import Protocol, open_protocol
 from radar_fast.results.folder import ResultFolder
 from radar_fast.results.journal import Journal, read_records
 from radar_fast.results.metrics import summarize as summarize_records
-from radar_fast.results.official import export_official, official_name
+from radar_fast.results.official import export_official, official_name, writes_prompts
 from radar_fast.results.record import Key, record_of
 from radar_fast.results.summary import Summary
 from radar_fast.sample import Prompt, Sample, Scored
@@ -194,7 +194,8 @@ def summarize(out: str | Path, *, official_out: str | Path | None = None) -> Sum
     summary = summarize_records(read_records(folder.samples), samples=manifest.samples, engine=manifest.engine)
     folder.write_summary(summary)
     if official_out is not None:
-        export_official(read_records(folder.samples), official_out, official_name(manifest))
+        name, prompts = official_name(manifest), writes_prompts(manifest)
+        export_official(read_records(folder.samples), official_out, name, prompts=prompts)
     return summary
 
 

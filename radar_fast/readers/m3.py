@@ -7,6 +7,7 @@ path, so a folder of that name misroutes them; here only the file's own name cou
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from radar_fast.readers.records import (
     shown,
     text_of,
 )
-from radar_fast.sample import Part, ReasonKind, Sample
+from radar_fast.sample import Part, Reason, ReasonKind, Sample
 
 __all__ = ["DIRECTORIES", "MAX_IMAGES", "SUFFIX", "M3Reader", "M3Task", "content", "find_files"]
 
@@ -189,12 +190,37 @@ def _sample(task: M3Task, index: int, q_id: str, record: object, folder: DataFol
         "stem": task.stem,
         **extras.metadata,
     }
+    metadata |= _for_published_files(task, record, parts, reason)
     ability, ordered = extras.ability or task.ability, reason is None and extras.ordered is True
     if reason is not None:
         parts, candidates, answer = (), (), 0
     return Sample(
         unique, task.name, task.directory, ability, parts, candidates, answer, metadata, reason, ordered=ordered
     )
+
+
+def _for_published_files(
+    task: M3Task, record: object, parts: tuple[Part, ...], reason: Reason | None
+) -> dict[str, str | int]:
+    """What RADAR's own result files hold of a record, and a sample does not say.
+
+    ``answers``: answer and distraction as JSON, where one is no string, or the answer is alone, which the scripts count
+    as right. ``images``: how many stand before a SeePhys question. ``asked``: a MMMU_Pro question with its options.
+    """
+    found: dict[str, str | int] = {}
+    if not isinstance(record, dict) or (reason is not None and reason.kind is not ReasonKind.NO_DISTRACTOR):
+        return found
+    listed = _TAG.search(str(record.get("ori_options", ""))) if task.rule == "MMMU_Pro" else None
+    wrong = record.get("distraction")
+    values = [record.get("answer"), *(wrong if isinstance(wrong, list) else ())]
+    known = all(isinstance(value, str | int | float) for value in values)
+    if isinstance(wrong, list) and known and not listed and (not wrong or not all(isinstance(v, str) for v in values)):
+        found["answers"] = json.dumps(values)
+    if task.rule == "SeePhys":
+        found["images"] = sum(not isinstance(part, str) for part in parts)
+    if listed and reason is None:
+        found["asked"] = "".join(part if isinstance(part, str) else "<image>" for part in parts)
+    return found
 
 
 def content(

@@ -4,12 +4,14 @@ A folder per data file with two files: ``<name>.json`` lists the scored records,
 success rate and the mean probability of the answer. Directories of MMBench and MMMU_Pro also have a ``total`` folder
 over their files. The arithmetic is the scripts' own, plain sums in file order and a float32 softmax, so that the
 digits agree too. Their denominators differ from those of :mod:`radar_fast.results.metrics`: a record that could not be
-scored counts in the success rate, and not in the mean probability.
+scored counts in the success rate, and not in the mean probability. An answer without distraction, which is unscored
+here, counts as the scripts count it: right, with probability 1.
 """
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +19,17 @@ from radar_fast.errors import ResultsError
 from radar_fast.results.manifest import Manifest
 from radar_fast.results.metrics import is_macro
 from radar_fast.results.record import Record
+from radar_fast.sample import ReasonKind
 from radar_fast.scores import mean_score, softmax_float32
 from radar_fast.util.atomic import write_bytes_atomic
 
-__all__ = ["export_official", "official_name"]
+__all__ = ["export_official", "official_name", "writes_prompts"]
 
 TOTAL = "total"
+
+_TAG = "<image>"
+
+_NO_DISTRACTOR = ReasonKind.NO_DISTRACTOR.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,7 @@ class _FileResult:
     """NaN where nothing is scored, as in the text line."""
 
 
-def export_official(records: Iterable[Record], folder: str | Path, name: str) -> list[Path]:
+def export_official(records: Iterable[Record], folder: str | Path, name: str, *, prompts: bool = False) -> list[Path]:
     """Write the published scripts' files below ``folder``; the paths written, in order.
 
     ``name`` is what the scripts make of the model's folder and its image size, such as
@@ -42,6 +49,8 @@ def export_official(records: Iterable[Record], folder: str | Path, name: str) ->
     task's name; its records go by ``metadata["index"]``, or else by id. Where the scripts say nothing: a file with
     nothing scored has ``nan`` in its text and null in the total, whose mean probability leaves it out (theirs divide
     by zero).
+
+    ``prompts``: write the prompt for the question, as the LLaVA script does and the others do not.
 
     All records are held at once, about 3 KB each: they come in the order they were scored in, and a file needs its
     own together. Raises ResultsError for a directory, data file or ``name`` that is not a plain file name, a scored
@@ -65,7 +74,7 @@ def export_official(records: Iterable[Record], folder: str | Path, name: str) ->
         results = {}
         for stem, members in sorted(files.items()):
             members.sort(key=_place)
-            results[stem] = _export_file(members, folder / directory / stem, name, written)
+            results[stem] = _export_file(members, folder / directory / stem, name, written, prompts=prompts)
         if is_macro(files):
             _export_total(results, folder / directory / TOTAL, name, written)
     return written
@@ -94,8 +103,16 @@ def official_name(manifest: Manifest) -> str:
     return name
 
 
-def _export_file(records: Sequence[Record], folder: Path, name: str, written: list[Path]) -> _FileResult:
-    results = [_result_of(record) for record in records if record.status == "scored"]
+def writes_prompts(manifest: Manifest) -> bool:
+    """Whether the published script of a run's protocol writes the prompt in place of the question."""
+    protocol = manifest.identity.get("protocol")
+    return isinstance(protocol, Mapping) and protocol.get("name") == "plain"
+
+
+def _export_file(
+    records: Sequence[Record], folder: Path, name: str, written: list[Path], *, prompts: bool
+) -> _FileResult:
+    results = [found for record in records if (found := _result_of(record, prompts=prompts)) is not None]
     successes = sum(success for _, success, _ in results)
     probabilities = [probability for _, _, probability in results]
     result = _FileResult(successes / len(records), _mean(probabilities))
@@ -104,32 +121,77 @@ def _export_file(records: Sequence[Record], folder: Path, name: str, written: li
     return result
 
 
-def _result_of(record: Record) -> tuple[dict[str, object], bool, float]:
-    """The published fields of one record, its success, and the probability of its answer."""
+def _result_of(record: Record, *, prompts: bool) -> tuple[dict[str, object], bool, float] | None:
+    """The published fields of one record, its success, and the probability of its answer; None for one that the
+    scripts skip, or would have failed on."""
+    alone = record.status != "scored" and record.reason_kind == _NO_DISTRACTOR and len(_as_written(record)) == 1
+    if record.status != "scored" and not alone:
+        return None
     if "question" not in record.metadata:
         raise ResultsError(
             f"sample {record.id!r} of task {record.task!r}: the published files hold the question, and its metadata "
             "has no 'question'; export data read from the published layout"
         )
+    question = _prompt(record) if prompts else record.metadata["question"]
+    if alone:  # to the scripts, an answer without distraction is certain; nobody has asked a model for its logits
+        answers, logits, means, probabilities = _as_written(record), [None], [None], (1.0,)
+        return _fields(record, question, answers, logits, means, probabilities), True, 1.0
     answer = record.answer
     if answer is None:
         raise ResultsError(f"sample {record.id!r} of task {record.task!r} is scored without an answer; remove its line")
     # The scripts put the answer first. Elsewhere it may stand anywhere; the others keep their order, as in `judge`.
     order = [answer, *(index for index in range(len(record.candidates)) if index != answer)]
-    logits = [list(record.logits[index]) for index in order]
-    means = [mean_score(tokens) for tokens in logits]
-    probabilities = softmax_float32(means)
-    success = probabilities[0] == max(probabilities)  # argmax is 0: the first wins a tie
-    fields: dict[str, object] = {
+    texts: list[object] = [record.candidates[index] for index in order]
+    written = _as_written(record)
+    tokens = [list(record.logits[index]) for index in order]
+    scores = [mean_score(candidate) for candidate in tokens]
+    shares = softmax_float32(scores)
+    success = shares[0] == max(shares)  # argmax is 0: the first wins a tie
+    answers = written if list(map(str, written)) == texts else texts
+    return _fields(record, question, answers, tokens, scores, shares, success=success), success, shares[0]
+
+
+def _fields(
+    record: Record,
+    question: object,
+    answers: Sequence[object],
+    logits: Sequence[object],
+    means: Sequence[object],
+    probabilities: Sequence[float],
+    *,
+    success: bool = True,
+) -> dict[str, object]:
+    return {
         "q_id": record.id,
-        "question": record.metadata["question"],
-        "answers": [record.candidates[index] for index in order],
+        "question": question,
+        "answers": list(answers),
         "success": success,
         "answer_prob": list(probabilities),
-        "answers_avg_logits": means,
-        "answers_ori_logits": logits,
+        "answers_avg_logits": list(means),
+        "answers_ori_logits": list(logits),
     }
-    return fields, success, probabilities[0]
+
+
+def _as_written(record: Record) -> list[object]:
+    """Answer and distraction in the types of the data file, where the reader has noted them."""
+    noted = record.metadata.get("answers")
+    try:
+        values = json.loads(noted) if isinstance(noted, str) else []
+    except ValueError:
+        return []
+    return values if isinstance(values, list) else []
+
+
+def _prompt(record: Record) -> str:
+    """What the LLaVA script makes of a question before the conversation's own marks."""
+    question = str(record.metadata["question"])
+    file = str(record.metadata.get("stem", record.task))
+    if "MMMU_Pro" in file:
+        return re.sub(r"<image \d+>", _TAG, str(record.metadata.get("asked", question)))
+    if "MMBench" in file or "MathVista" in file:
+        return f"{_TAG}\n{question}"
+    images = record.metadata.get("images") if "SeePhys" in file else 1
+    return f"{_TAG * (images if isinstance(images, int) else 1)} {question}"
 
 
 def _export_total(results: dict[str, _FileResult], folder: Path, name: str, written: list[Path]) -> None:
