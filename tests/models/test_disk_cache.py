@@ -201,9 +201,9 @@ def decodes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A list that grows by the name of every image that is decoded from now on."""
     seen: list[str] = []
 
-    def noted(image: Any) -> Any:
+    def noted(image: Any, *rgb: Any) -> Any:
         seen.append(image.name)
-        return read_image(image)
+        return read_image(image, *rgb)
 
     monkeypatch.setattr("radar_fast.engines.encode.encoder.read_image", noted)
     return seen

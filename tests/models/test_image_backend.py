@@ -10,6 +10,8 @@ import pytest
 import torch
 from command_line import run_cli
 from PIL import Image
+from side_by_side import opened as opened_engine
+from side_by_side import scored_by
 from tiny import write_internvl_chat
 
 from radar_fast.engines.encode.encoder import Encoded, Encoder
@@ -126,3 +128,17 @@ def test_protocols_that_resize_with_pil_as_published_refuse_it(tmp_path: Path) -
     write_internvl_chat(tmp_path / "model", side=28)
     with pytest.raises(UsageError, match="--protocol internvl resizes with PIL, as its published code does"):
         open_protocol("auto", Checkpoint.open(tmp_path / "model"), image_backend="torchvision")
+
+
+@pytest.mark.usefixtures("torchvision")
+def test_worker_processes_use_it_too(qwen2vl: Path, tmp_path: Path) -> None:
+    found, asked = [], [sample(tmp_path)]
+    for kind, backend in (("processes", "torchvision"), ("threads", "torchvision"), ("threads", "pil")):
+        bounds = (BOUNDS["min_pixels"], BOUNDS["max_pixels"])
+        engine, protocol = opened_engine(
+            "transformers", qwen2vl, pixels=bounds, image_backend=backend, worker_kind=kind, workers=1
+        )
+        with engine:
+            [scored] = scored_by(engine, protocol, asked).values()
+        found.append([candidate.logits for candidate in scored.candidates])
+    assert found[0] == found[1] != found[2]

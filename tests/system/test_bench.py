@@ -178,9 +178,9 @@ def test_the_published_peer_works_as_the_script_does(
     peer = Published(setup_of("published", qwen2vl))
     read: list[Path] = []
 
-    def noted(image: Any) -> Any:
+    def noted(image: Any, *rgb: Any) -> Any:
         read.append(image.path)
-        return read_image(image)
+        return read_image(image, *rgb)
 
     monkeypatch.setattr("radar_fast.engines.encode.encoder.read_image", noted)
     shapes: list[tuple[int, ...]] = []

@@ -64,9 +64,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the images that are decoded from here on."""
     names: list[str] = []
 
-    def noted(image: AnyImage) -> Any:
+    def noted(image: AnyImage, *rgb: Any) -> Any:
         names.append(image.name)
-        return read_image(image)
+        return read_image(image, *rgb)
 
     monkeypatch.setattr(encoding, "read_image", noted)
     return names
