@@ -57,7 +57,7 @@ def tokenizer_notes(checkpoint: "Checkpoint") -> list[str]:
         if beyond:
             more = f" and {len(beyond) - _SHOWN} more" if len(beyond) > _SHOWN else ""
             said.append(
-                f"{checkpoint.name}: {', '.join(beyond[:_SHOWN])}{more}: in its tokenizer, and beyond the {rows} rows of "
+                f"{checkpoint.name}: {', '.join(beyond[:_SHOWN])}{more}: in its tokenizer, beyond the {rows} rows of "
                 "its embedding; samples with such a token are unscored"
             )
     bare, whole = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))

@@ -120,7 +120,7 @@ def _shards(index: Path) -> list[Path]:
             raise IncompleteError(f"{index}: incomplete; still being written? It is empty") from None
         raise ModelError(f"{index}: cannot be read: {one_line(error)}") from None
     for name, file in zip(names, files, strict=True):
-        if Path(name).name != name:
+        if Path(name).name != name or name == "..":
             raise ModelError(f"{index}: names {name!r}, which is no file beside it; weights lie in the folder itself")
         if not file.is_file():
             raise IncompleteError(

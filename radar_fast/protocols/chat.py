@@ -64,13 +64,14 @@ def _render(checkpoint: Checkpoint, content: list[dict[str, str]]) -> str:
 
 def takes_roles(checkpoint: Checkpoint) -> bool:
     """Whether the checkpoint has a chat template that makes something of role-style messages."""
-    probe = "Is this a probe?"
+    probes = ("Is this a probe?", "Or rather that?")
     try:
-        return probe in _render(checkpoint, [{"type": "text", "text": probe}])
+        one, other = (_render(checkpoint, [{"type": "text", "text": probe}]) for probe in probes)
     except ModelError:
         raise
     except Exception:  # whatever a template raises on role-style messages, it does not take them
         return False
+    return one != other
 
 
 def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:

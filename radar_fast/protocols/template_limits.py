@@ -16,7 +16,7 @@ from radar_fast.errors import ModelError
 __all__ = ["require_harmless"]
 
 CPU_SECONDS = 5
-MEMORY_BYTES = 2**30
+MEMORY_BYTES = 2**29
 OUTPUT_CHARACTERS = 2**20
 _WALL_SECONDS = 120
 """On a machine that has much else to do."""

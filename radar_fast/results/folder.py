@@ -101,18 +101,13 @@ class ResultFolder:
                     f"--out {self.path}: samples.jsonl is there without its run.json, so nothing says what its samples "
                     "are of; name another --out"
                 )
-<<<<<<< HEAD
             manifest = self.manifest()
-            if differing := differences(manifest.identity, identity):
-=======
-            was = self.manifest()
-            if was.identity != identity and was.identity.get("version") != identity.get("version"):
+            if manifest.identity != identity and manifest.identity.get("version") != identity.get("version"):
                 raise ResultsError(
                     f"--out {self.path}: an earlier version of radar-fast began it, whose fingerprints of model and "
                     "data are made otherwise; go on with that version, or name another --out"
                 )
-            if differing := told_differences(was.identity, identity, was.configuration, configuration):
->>>>>>> 164f939 (A sound checkpoint, or none: one list of checks before a weight is trusted; a series goes on without the ones that fail)
+            if differing := told_differences(manifest.identity, identity, manifest.configuration, configuration):
                 raise ResultsError(
                     f"--out {self.path}: holds results of another configuration; name another --out, or delete the "
                     f"folder. What differs: {'; '.join(differing)}"
@@ -182,36 +177,12 @@ def _read_json(path: Path, absent: str) -> object:
         raise ResultsError(f"{path}: cannot be read: {error}") from None
 
 
-<<<<<<< HEAD
 def _require_regular(path: Path) -> None:
     # To open a pipe would wait for its writer, and a device has no end.
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "is not a regular file", str(path))
 
 
-def differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """In what two nested mappings differ: one line for each leaf, with its path, the old value and the new one."""
-    if old is None and isinstance(new, Mapping):
-        old = {}
-    if new is None and isinstance(old, Mapping):
-        new = {}
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        keys = [*old, *(key for key in new if key not in old)]
-        return [
-            line
-            for key in keys
-            for line in differences(old.get(key), new.get(key), f"{where}.{key}" if where else str(key))
-        ]
-    return [] if old == new else [f"{where} was {_short(old)}, is {_short(new)}"]
-
-
-def _short(value: Any) -> str:
-    text = "absent" if value is None else str(value)
-    return text if len(text) <= 20 else text[:12] + "..."
-
-
-=======
->>>>>>> 164f939 (A sound checkpoint, or none: one list of checks before a weight is trusted; a series goes on without the ones that fail)
 def library_versions() -> dict[str, str]:
     """Library -> version, of those that are installed and can change a score or a time."""
     versions = {}

@@ -196,7 +196,7 @@ def test_conditions_are_runs_of_their_own_and_compare_sets_them_side_by_side(tmp
     assert radar(*base, "--out", tmp_path / "full").returncode == 0
     plain = json.loads((tmp_path / "full" / "run.json").read_text())
     assert "conditions" not in plain["identity"], "result folders of before there were conditions stay valid"
-    refused(radar(*base, "--out", tmp_path / "full", "--without", "image"), "conditions.without was absent, is image")
+    refused(radar(*base, "--out", tmp_path / "full", "--without", "image"), "--without was not given, is image")
 
     (data / "0.png").unlink()  # blind, nobody looks at it
     blind = radar(*base, "--out", tmp_path / "blind", "--without", "image")
@@ -215,7 +215,7 @@ def test_conditions_are_runs_of_their_own_and_compare_sets_them_side_by_side(tmp
 
     compared = radar("compare", tmp_path / "full", tmp_path / "letters", "--json", tmp_path / "gap.json")
     assert compared.returncode == 0, compared.stderr
-    assert "differs: conditions.candidates was absent, is letter" in compared.stdout
+    assert "differs: --candidates was not given, is letter" in compared.stdout
     assert "8 samples scored in both, 12 only in A, 0 only in B" in compared.stdout
     gap = json.loads((tmp_path / "gap.json").read_text())
     full, other = ({line["id"]: line["sds"] for line in lines_of(tmp_path / name)} for name in ("full", "letters"))
