@@ -58,16 +58,15 @@ def score_checkpoint(
         checkpoint = None
         if config.model is not None:
             checkpoint = Checkpoint.open(config.model, trust_remote_code=config.trust_remote_code)
+        spec, why = choose_engine(config.engine, config.options)
+        runs_it = checkpoint if spec.needs_checkpoint else None
+        notes = _sound(runs_it) if runs_it else []
         least, most = config.min_pixels, config.max_pixels
         protocol = open_protocol(config.protocol, checkpoint, min_pixels=least, max_pixels=most)
-        spec, why = choose_engine(config.engine, config.options)
         options = spec.resolve(checkpoint, config.options)
+        if runs_it:
+            notes += [*tokenizer_notes(runs_it), *protocol.notes]
     with clock.measure("fingerprint"):
-        notes: list[str] = []
-        if checkpoint:
-            _ = checkpoint.state  # as it is before anything of it is read
-        if checkpoint and spec.needs_checkpoint:
-            notes = [*checkpoint.require_sound(), *tokenizer_notes(checkpoint), *protocol.notes]
         identity: dict[str, Any] = {
             "version": IDENTITY,
             "model": {"files": checkpoint.fingerprint()} if checkpoint else None,
@@ -100,7 +99,7 @@ def score_checkpoint(
             with clock.measure("engine"):
                 log = config.out.with_name(f"{config.out.name}.{spec.name}.log")
                 engine = session.open(spec, checkpoint, protocol, options, expected=left, log=log)
-                _require_unchanged(checkpoint, session)
+                _require_unchanged(runs_it, session)
             before = session.kept
             tell = progress.say if session.anew else progress.detail
             tell(_ready(engine.describe(), clock.seconds()["engine"], f"{config.engine}: {why}" if why else ""))
@@ -109,6 +108,12 @@ def score_checkpoint(
             report = engine.describe() if before is None else engine.describe().since(before)
             folder.amend(engine={**report.to_dict(), **_seconds(clock)})
     return summarize(config.out, official_out=config.official_out)
+
+
+def _sound(checkpoint: Checkpoint) -> list[str]:
+    """See that its weights can be trusted, and how its files are before anything else of them is read; what to say."""
+    _ = checkpoint.state
+    return checkpoint.require_sound()
 
 
 def _require_unchanged(checkpoint: Checkpoint | None, session: EngineSession) -> None:

@@ -102,7 +102,7 @@ def test_every_tensor_is_seen(folder: Path, budget: int, suffix: str, monkeypatc
 
     def written(state: dict[str, torch.Tensor]) -> str:
         if suffix == "safetensors":
-            save_file(state, folder / name, {"saved": str(len(os.listdir(folder)))})
+            save_file(state, folder / name, {"saved": str(len(weights))})
         else:
             torch.save(state, folder / name)
         return known(folder)[name]
