@@ -217,8 +217,8 @@ def _read_config(path: Path) -> Any:
         told = advice(path) or "no config.json in it; --model takes a folder written by save_pretrained"
         raise ModelError(f"{path}: {told}") from None
     except ValueError as error:
-        if not raw or "unexpected end" in str(error):
-            raise IncompleteError(f"{file}: incomplete; still being written? It ends after {len(raw)} bytes") from None
+        if not raw:
+            raise IncompleteError(f"{file}: incomplete; still being written? It is empty") from None
         raise ModelError(f"{file}: cannot be read: {one_line(error)}") from None
     except OSError as error:
         raise ModelError(f"{file}: cannot be read: {one_line(error)}") from None

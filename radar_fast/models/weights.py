@@ -30,16 +30,16 @@ _KINDS = (
 )
 """(index of shards, single file), in the order of preference."""
 
-_NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin", "scaler.bin")
-"""What trainers leave beside weights under a name that weights could have."""
+_NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin", "scaler.bin", "mm_projector.bin")
+"""What lies beside weights under a name that weights could have: a trainer's own, and LLaVA's projector once more."""
 
 
 def weight_files(folder: Path) -> list[Path]:
     """The files that hold a checkpoint's weights, all there, sorted by name.
 
     Raises:
-        IncompleteError: there are none yet, or one that the index names is not there.
-        ModelError: there is more than one set of them, or the folder is no checkpoint.
+        IncompleteError: the index, or a file that it names, is not there.
+        ModelError: there are none, or more than one set of them, or the folder is no checkpoint.
     """
     names = sorted(entry.name for entry in folder.iterdir())
     for index, single in _KINDS:
@@ -63,9 +63,9 @@ def weight_files(folder: Path) -> list[Path]:
             )
     if told := advice(folder):
         raise ModelError(f"{folder}: {told}")
-    raise IncompleteError(
-        f"{folder}: no weights in it; still being written? Expected model.safetensors or pytorch_model.bin, whole or "
-        "in shards"
+    raise ModelError(
+        f"{folder}: no weights in it, so that the model cannot be loaded; expected model.safetensors or "
+        "pytorch_model.bin, whole or in shards"
     )
 
 

@@ -46,7 +46,7 @@ def test_an_index_picks_among_files(tmp_path: Path) -> None:
         (["model.safetensors", "a.safetensors"], None, "two sets of weights, model.safetensors and a.safetensors"),
         (["consolidated.safetensors", "a.safetensors"], "model.safetensors.index.json", "weights, consolidated.safe"),
         (["pytorch_model.bin", "a.bin"], "pytorch_model.bin.index.json", "two sets of weights, pytorch_model.bin"),
-        (["pytorch_model.bin", "mm_projector.bin"], None, "two sets of weights, pytorch_model.bin and mm_projector"),
+        (["pytorch_model.bin", "other.bin"], None, "two sets of weights, pytorch_model.bin and other.bin"),
     ],
 )
 def test_two_sets_are_refused_where_the_libraries_disagree(
@@ -63,7 +63,6 @@ def test_two_sets_are_refused_where_the_libraries_disagree(
 @pytest.mark.parametrize(
     ("names", "index", "told"),
     [
-        ([], [], "no weights in it; still being written"),
         (["model-00001-of-00002.safetensors"], [], "model-00001-of-00002.safetensors and no model.safetensors.index"),
         (["pytorch_model-00002-of-00002.bin"], [], "still being written. .* no pytorch_model.bin.index.json"),
         (
@@ -79,6 +78,12 @@ def test_what_may_still_come_is_incomplete(tmp_path: Path, names: list[str], ind
     if index:
         index_of(tmp_path, *index)
     with pytest.raises(IncompleteError, match=told):
+        weight_files(tmp_path)
+
+
+def test_without_weights(tmp_path: Path) -> None:
+    (tmp_path / "training_args.bin").touch()
+    with pytest.raises(ModelError, match="no weights in it, so that the model cannot be loaded"):
         weight_files(tmp_path)
 
 
