@@ -25,6 +25,8 @@ _OF_DATA = {
     "limit": "--limit",
     "format": "--format",
     "fields": "--field",
+    "preset": "--preset",
+    "fields_file": "--fields",
     "classes": "--classes",
     "abilities": "--ability",
     "data": "--data",

@@ -142,9 +142,9 @@ def test_little_is_read_of_fifteen_gigabytes(folder: Path, monkeypatch: pytest.M
     before = known(folder)["model.safetensors"]
     assert 32 * 2**20 < read < 60 * 2**20
     for number, place in ((250, 0), (499, size - 1)):
-        with file.open("r+b") as stream:
-            stream.seek(8 + len(head) + number * size + place)
-            stream.write(b"\1")
+        with file.open("r+b") as edited:
+            edited.seek(8 + len(head) + number * size + place)
+            edited.write(b"\1")
         after = known(folder)["model.safetensors"]
         assert after != before
         before = after
