@@ -52,16 +52,13 @@ def test_spelling_place_and_links_are_no_part_of_it(
     assert digest(data) == known
 
 
-def test_what_is_said_and_the_sizes_of_pictures_are(tmp_path: Path) -> None:
+def test_what_is_said_is(tmp_path: Path) -> None:
     data = write_jsonl(tmp_path / "bench", count=4)
     known = digest(data)
     assert digest(data, limit=3) != known
-    (data / "1.png").write_bytes((data / "1.png").read_bytes() + b"x")
-    changed = digest(data)
-    assert changed != known
     file = data / "colours.jsonl"
     file.write_text(file.read_text().replace("shape in picture 2", "shape in picture 3"))
-    assert digest(data) not in (changed, known)
+    assert digest(data) != known
 
 
 def test_a_file_is_known_by_what_it_holds_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
