@@ -218,22 +218,14 @@ class VllmEngine(Engine):
         from vllm.engine.arg_utils import EngineArgs
         from vllm.platforms import current_platform
 
-        from radar_fast.engines.vllm.options import check_plugin, engine_arguments, parse_arguments
+        from radar_fast.engines.vllm.options import arguments_for, check_plugin
 
         if current_platform.device_type != self._device:
             raise UsageError(
                 f"--engine vllm --device {self._device}: this vLLM is built for {current_platform.device_type}; use "
                 f"--device {current_platform.device_type}, or --engine transformers"
             )
-        arguments = engine_arguments(
-            self._checkpoint,
-            dtype=str(self._dtype).removeprefix("torch."),
-            device=self._device,
-            pixels=self._protocol.pixels,
-            tiles=self._protocol.tiles,
-            batch_tokens=options.batch_tokens,
-            given=parse_arguments(options.arguments),
-        )
+        arguments = arguments_for(self._checkpoint, self._protocol, options)
         check_plugin(arguments)
         try:
             with ending_with_us():
