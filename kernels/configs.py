@@ -3,10 +3,6 @@
 Nothing is tuned in a user's first call. `bench/tune_kernels.py` sweeps the choices on a GPU and prints rows for this
 table. No entry here has been timed yet: there was no GPU at hand. They are what the resource reports of the
 ahead-of-time compiler and the bytes a tile moves suggest.
-
-A row's result must not depend on its batch, so what decides the order of a row's sums (how wide a tile of the
-vocabulary is, how deep a step, how warps share a tile's columns) is the same for every number of rows; only the number
-of rows a tile and the warps along them may differ.
 """
 
 from dataclasses import dataclass
@@ -54,11 +50,6 @@ class LinearConfig:
     group: int = 8
     """Tiles of rows that go over the same part of the vocabulary together, for the L2's sake."""
 
-    @property
-    def tile(self) -> int:
-        """Vocabulary that one (max, sum) stands for: of a tile of 256, each half has its own."""
-        return min(self.block_columns, 128)
-
 
 @dataclass(frozen=True, slots=True)
 class Generation:
@@ -71,6 +62,8 @@ class Generation:
     """16-bit operands of a D that is no multiple of 64: masked loads of single values, so small tiles."""
     fp32: LinearConfig
     """fp32 operands: multiplied without TF32, on the ordinary units, so small tiles."""
+    ragged_fp32: LinearConfig
+    """fp32 operands of a D that is no multiple of 64."""
 
 
 MANY = 2**31
@@ -78,6 +71,7 @@ MANY = 2**31
 _GATHER = GatherConfig(block_columns=4096, num_warps=8, programs=4096)
 _RAGGED = LinearConfig(64, 64, 32, num_warps=4, num_stages=2)
 _FP32 = LinearConfig(32, 32, 32, num_warps=4, num_stages=2)
+_RAGGED_FP32 = LinearConfig(32, 32, 16, num_warps=4, num_stages=2)  # at a depth of 32 sm_80 spills under a soft-cap
 
 DEFAULT = Generation(
     gather=_GATHER,
@@ -85,6 +79,7 @@ DEFAULT = Generation(
     linear=((MANY, LinearConfig(64, 128, 64, num_warps=4, num_stages=3)),),
     ragged=_RAGGED,
     fp32=_FP32,
+    ragged_fp32=_RAGGED_FP32,
 )
 """Generations that the table does not know, and the interpreter."""
 
@@ -98,6 +93,7 @@ GENERATIONS: dict[tuple[int, int], Generation] = {
         ),
         ragged=_RAGGED,
         fp32=_FP32,
+        ragged_fp32=_RAGGED_FP32,
     ),
     # H100, H200: wgmma takes 64 rows a warpgroup; 227 KiB of shared memory a block, 50 MiB of L2.
     (9, 0): Generation(
@@ -108,6 +104,7 @@ GENERATIONS: dict[tuple[int, int], Generation] = {
         ),
         ragged=_RAGGED,
         fp32=_FP32,
+        ragged_fp32=_RAGGED_FP32,
     ),
 }
 
@@ -121,7 +118,7 @@ def linear_config(capability: tuple[int, int] | None, dtype: torch.dtype, rows: 
     """The launch of K2 for ``rows`` rows of ``dtype``; ``even``: whether D is a multiple of 64."""
     entry = generation(capability)
     if dtype == torch.float32:
-        return entry.fp32
+        return entry.fp32 if even else entry.ragged_fp32
     if not even:
         return entry.ragged
     return next((config for most, config in entry.linear if rows <= most), entry.linear[-1][1])

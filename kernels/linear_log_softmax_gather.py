@@ -1,9 +1,10 @@
 """K2: hidden states [N, D] and LM-head weight [V, D] -> each target's raw logit and log-probability; no logits.
 
-A program multiplies one tile, [rows, part of the vocabulary], accumulates in fp32 and keeps of it three numbers a row:
-the maximum, the sum of exp(logit - maximum) and, if the tile holds it, the target's logit. A second small kernel merges
-a row's tiles in order. It is the forward of Cut Cross-Entropy (Wijmans et al., arXiv 2411.09009) without its locks:
-there tiles merge in order of arrival, here always in the same, so that a result is bitwise repeatable.
+A program multiplies one tile, [rows, part of the vocabulary], accumulates in fp32 and keeps of it two numbers a row:
+the maximum and the sum of exp(logit - maximum). A second small kernel, a program a target, merges its row's tiles in
+order and multiplies the row by the target's own weights. It is the forward of Cut Cross-Entropy (Wijmans et al.,
+arXiv 2411.09009) without its locks: there tiles merge in order of arrival, here always in the same, so that a result is
+bitwise repeatable.
 
 A vocabulary-parallel head gives :class:`Partials` of its shard; :func:`merge_shards` makes the whole of them.
 """
@@ -16,15 +17,18 @@ import torch
 
 from radar_fast.kernels import reference
 from radar_fast.kernels.configs import linear_config
-from radar_fast.kernels.merge import merge_tiles
+from radar_fast.kernels.merge import merge_options, merge_row, settle
 from radar_fast.kernels.reference import Partials, merge_shards
 from radar_fast.kernels.runtime import (
+    IGNORED,
     INTERPRETED,
+    LOG2_E,
     capability,
     check_logit_shape,
     check_targets,
     choose,
     jit,
+    on_device,
     two_dimensional,
 )
 
@@ -41,6 +45,10 @@ ROWS_A_LAUNCH = 4096
 """More rows go in several launches, so that what the tiles leave is bounded: 8 bytes a row and tile."""
 
 
+DOT_DEPTH = 1024
+"""Steps along D of a target's own product."""
+
+
 @jit
 def _softcapped(x: tl.tensor, cap: tl.tensor) -> tl.tensor:
     """cap * tanh(x / cap), from exp alone; a series near 0, where 1 - exp(-2x) would lose its digits."""
@@ -55,83 +63,31 @@ def _softcapped(x: tl.tensor, cap: tl.tensor) -> tl.tensor:
 
 
 @jit
-def _leave(
-    z: tl.tensor,
-    rows: tl.tensor,
-    tile: tl.tensor,
-    bias: tl.tensor,
-    targets: tl.tensor,
-    tops: tl.tensor,
-    totals: tl.tensor,
-    logit: tl.tensor,
-    count: tl.tensor,
-    size: tl.tensor,
-    per_row: tl.tensor,
-    start: tl.tensor,
-    scale: tl.tensor,
-    softcap: tl.tensor,
-    BIAS: tl.constexpr,
-    SOFTCAP: tl.constexpr,
-    WIDTH: tl.constexpr,
-) -> None:
-    """What is left of one tile of products z [rows, WIDTH]: its max and sum, and the logits of targets in it."""
-    columns = tile * WIDTH + tl.arange(0, WIDTH)
-    row_inside = rows < count
-    column_inside = columns < size
-    if BIAS:
-        z += tl.load(bias + columns, mask=column_inside, other=0.0).to(tl.float32)[None, :]
-    z *= scale
-    if SOFTCAP:
-        z = _softcapped(z, softcap)
-    # After the soft-cap, which would make a finite logit of -inf.
-    z = tl.where(column_inside[None, :], z, float("-inf"))
-    for k in range(per_row):
-        target = tl.load(targets + rows.to(tl.int64) * per_row + k, mask=row_inside, other=-1).to(tl.int64) - start
-        # By place and by the shard's true size: a target of another shard must not match padding.
-        local = target - tile * WIDTH
-        here = (local >= 0) & (local < WIDTH) & (target < size)
-        if tl.max(here.to(tl.int32), 0) > 0:
-            place = tl.where(here, local, -1).to(tl.int32)
-            own = tl.sum(tl.where(tl.arange(0, WIDTH)[None, :] == place[:, None], z, 0.0), 1)
-            tl.store(logit + rows.to(tl.int64) * per_row + k, own, mask=here)
-    peak = tl.max(z, 1)
-    shift = tl.where(peak == float("-inf"), 0.0, peak)
-    total = tl.sum(tl.exp(z - shift[:, None]), 1)
-    at = tile.to(tl.int64) * count + rows
-    tl.store(tops + at, peak, mask=row_inside)
-    tl.store(totals + at, total, mask=row_inside)
-
-
-@jit
 def _tile_kernel(
     hidden: tl.tensor,
     weight: tl.tensor,
     bias: tl.tensor,
-    targets: tl.tensor,
     tops: tl.tensor,
     totals: tl.tensor,
-    logit: tl.tensor,
     count: tl.tensor,
     size: tl.tensor,
     depth: tl.tensor,
-    per_row: tl.tensor,
     hidden_stride: tl.tensor,
     weight_stride: tl.tensor,
-    start: tl.tensor,
     scale: tl.tensor,
     softcap: tl.tensor,
     BIAS: tl.constexpr,
     SOFTCAP: tl.constexpr,
+    LOG2_E: tl.constexpr,
     TMA: tl.constexpr,
     EVEN_DEPTH: tl.constexpr,
     UPCAST: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLUMNS: tl.constexpr,
     BLOCK_DEPTH: tl.constexpr,
-    HALVES: tl.constexpr,
     GROUP: tl.constexpr,
 ) -> None:
-    """One tile [BLOCK_ROWS, BLOCK_COLUMNS]: tops, totals [tiles, count]; of targets in it, logit [count, per_row]."""
+    """One tile [BLOCK_ROWS, BLOCK_COLUMNS] of products: its part of tops, totals [count, tiles]."""
     # GROUP tiles of rows share a tile of the vocabulary before the next is read: it then comes from the L2.
     row_tiles = tl.cdiv(count, BLOCK_ROWS)
     column_tiles = tl.cdiv(size, BLOCK_COLUMNS)
@@ -170,20 +126,79 @@ def _tile_kernel(
             w = w.to(tl.float32)
         # "ieee": fp32 operands would otherwise be cut to TF32.
         z = tl.dot(x, tl.trans(w), z, input_precision="ieee")
-    if HALVES == 2:
-        # A wide tile's 128 numbers a thread leave no registers for what its columns are compared with: half at a time.
-        left, right = tl.split(tl.permute(tl.reshape(z, [BLOCK_ROWS, 2, BLOCK_COLUMNS // 2]), (0, 2, 1)))
-    else:
-        left = z
-    # fmt: off
-    tile = HALVES * column_tile
-    _leave(left, rows, tile, bias, targets, tops, totals, logit, count, size, per_row, start, scale, softcap,
-           BIAS, SOFTCAP, BLOCK_COLUMNS // HALVES)
-    if HALVES == 2:  # noqa: SIM102 - the compiler decides this one, the GPU the next
-        if (tile + 1) * (BLOCK_COLUMNS // 2) < size:
-            _leave(right, rows, tile + 1, bias, targets, tops, totals, logit, count, size, per_row, start, scale,
-                   softcap, BIAS, SOFTCAP, BLOCK_COLUMNS // HALVES)
-    # fmt: on
+    row_inside = rows < count
+    column_inside = columns < size
+    if BIAS:
+        z += tl.load(bias + columns, mask=column_inside, other=0.0).to(tl.float32)[None, :]
+    z *= scale
+    if SOFTCAP:
+        z = _softcapped(z, softcap)
+    # After the soft-cap, which would make a finite logit of -inf.
+    z = tl.where(column_inside[None, :], z, float("-inf"))
+    peak = tl.max(z, 1)
+    shift = tl.where(peak == float("-inf"), 0.0, peak)
+    total = tl.sum(tl.exp2((z - shift[:, None]) * LOG2_E), 1)
+    at = rows.to(tl.int64) * column_tiles + column_tile
+    tl.store(tops + at, peak, mask=row_inside)
+    tl.store(totals + at, total, mask=row_inside)
+
+
+@jit
+def _finish_kernel(
+    hidden: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    targets: tl.tensor,
+    tops: tl.tensor,
+    totals: tl.tensor,
+    top: tl.tensor,
+    total: tl.tensor,
+    logit: tl.tensor,
+    logprob: tl.tensor,
+    size: tl.tensor,
+    depth: tl.tensor,
+    per_row: tl.tensor,
+    hidden_stride: tl.tensor,
+    weight_stride: tl.tensor,
+    tiles: tl.tensor,
+    start: tl.tensor,
+    scale: tl.tensor,
+    softcap: tl.tensor,
+    BIAS: tl.constexpr,
+    SOFTCAP: tl.constexpr,
+    WHOLE: tl.constexpr,
+    IGNORED: tl.constexpr,
+    BLOCK_DEPTH: tl.constexpr,
+    LOG2_E: tl.constexpr,
+    TILES: tl.constexpr,
+) -> None:
+    """One target: its logit from an indexed dot, and its log-probability; of a shard, also the row's top and total."""
+    pair = tl.program_id(0)
+    row = pair // per_row
+    peak, mass = merge_row(tops, totals, row, tiles, LOG2_E, TILES)
+    target = tl.load(targets + pair).to(tl.int64)
+    local = target - start
+    # By the shard's true size: a target of another shard must not match padding.
+    here = (local >= 0) & (local < size)
+    own = tl.where(here, local, 0)
+    steps = tl.arange(0, BLOCK_DEPTH)
+    products = tl.zeros([BLOCK_DEPTH], tl.float32)
+    for step in range(0, depth, BLOCK_DEPTH):
+        there = step + steps < depth
+        x = tl.load(hidden + row.to(tl.int64) * hidden_stride + step + steps, mask=there, other=0.0)
+        w = tl.load(weight + own * weight_stride + step + steps, mask=there, other=0.0)
+        products += x.to(tl.float32) * w.to(tl.float32)
+    z = tl.sum(products, 0)
+    if BIAS:
+        z += tl.load(bias + own).to(tl.float32)
+    z *= scale
+    if SOFTCAP:
+        z = _softcapped(z, softcap)
+    settle(z, here, target == IGNORED, peak, mass, logit + pair, logprob + pair, WHOLE)
+    if not WHOLE:  # noqa: SIM102 - the compiler decides this one, the GPU the next
+        if pair % per_row == 0:
+            tl.store(top + row, peak)
+            tl.store(total + row, mass)
 
 
 def _describable(tensor: torch.Tensor) -> bool:
@@ -207,7 +222,7 @@ def _launch(
     size: int,
     whole: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """[N, D], [V, D], [N, K] -> top, total [N], logit, logprob [N, K]."""
+    """[N, D], [V, D], [N, K] -> top, total [N] (empty of a whole vocabulary), logit, logprob [N, K]."""
     count, depth = hidden.shape
     # One choice for all launches of the call: what depends on the number of rows must not depend on how they are cut.
     even = depth % 64 == 0
@@ -218,39 +233,63 @@ def _launch(
     parts = []
     for first in range(0, count, ROWS_A_LAUNCH):
         x, wanted = hidden[first : first + ROWS_A_LAUNCH], targets[first : first + ROWS_A_LAUNCH]
-        tops, totals = torch.empty(2, triton.cdiv(size, config.tile), len(x), device=hidden.device)
+        tops, totals = torch.empty(2, len(x), column_tiles, device=hidden.device)
+        top = torch.empty(0 if whole else len(x), device=hidden.device)
         logit = torch.empty(wanted.shape, device=hidden.device)
+        total, logprob = torch.empty_like(top), torch.empty_like(logit)
         _tile_kernel[(column_tiles * triton.cdiv(len(x), config.block_rows),)](
             _described(x, config.block_rows, config.block_depth) if tma else x,
             w,
             weight if bias is None else bias,
-            wanted,
             tops,
             totals,
-            logit,
             len(x),
             size,
             depth,
-            wanted.shape[1],
             x.stride(0),
             weight.stride(0),
-            start,
             float(scale),
             float(softcap or 0.0),
             BIAS=bias is not None,
             SOFTCAP=softcap is not None,
+            LOG2_E=LOG2_E,
             TMA=tma,
             EVEN_DEPTH=depth % config.block_depth == 0,
             UPCAST=INTERPRETED and hidden.dtype == torch.bfloat16,
             BLOCK_ROWS=config.block_rows,
             BLOCK_COLUMNS=config.block_columns,
             BLOCK_DEPTH=config.block_depth,
-            HALVES=config.block_columns // config.tile,
             GROUP=config.group,
             num_warps=config.num_warps,
             num_stages=config.num_stages,
         )
-        top, total, logprob = merge_tiles(tops, totals, logit, wanted, start, size, whole)
+        _finish_kernel[(wanted.numel(),)](
+            x,
+            weight,
+            weight if bias is None else bias,
+            wanted,
+            tops,
+            totals,
+            top,
+            total,
+            logit,
+            logprob,
+            size,
+            depth,
+            wanted.shape[1],
+            x.stride(0),
+            weight.stride(0),
+            column_tiles,
+            start,
+            float(scale),
+            float(softcap or 0.0),
+            BIAS=bias is not None,
+            SOFTCAP=softcap is not None,
+            WHOLE=whole,
+            IGNORED=IGNORED,
+            BLOCK_DEPTH=DOT_DEPTH,
+            **merge_options(column_tiles),
+        )
         parts.append((top, total, logit, logprob))
     if len(parts) == 1:
         return parts[0]
@@ -272,7 +311,8 @@ def _gather(
     if 0 in targets.shape:
         return torch.empty(targets.shape, device=hidden.device), torch.empty(targets.shape, device=hidden.device)
     if impl == "triton":
-        _, _, logit, logprob = _launch(hidden, weight, targets, bias, scale, softcap, 0, size, whole=True)
+        with on_device(hidden.device):
+            _, _, logit, logprob = _launch(hidden, weight, targets, bias, scale, softcap, 0, size, whole=True)
         return logit, logprob
     partials = reference.linear_log_softmax_partials(hidden, weight, targets, bias, scale, softcap, size)
     return reference.finish_whole(partials, targets, size)
@@ -305,7 +345,8 @@ def _partials(
     impl: str,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     if impl == "triton" and size and 0 not in targets.shape:
-        return _launch(hidden, weight, targets, bias, scale, softcap, start, size, whole=False)[:3]
+        with on_device(hidden.device):
+            return _launch(hidden, weight, targets, bias, scale, softcap, start, size, whole=False)[:3]
     return reference.linear_log_softmax_partials(hidden, weight, targets.long() - start, bias, scale, softcap, size)
 
 
@@ -401,7 +442,8 @@ def linear_log_softmax_gather(
 
     Raises:
         ValueError: shapes or devices do not fit, ``impl`` is unknown, or a target is out of range. The last is not
-            looked for under torch.compile or CUDA graph capture: there such a target has NaN for both numbers.
+            looked for on a GPU, where that would wait, nor under torch.compile: there such a target has NaN for both
+            numbers.
         TypeError: a dtype does not fit.
         RuntimeError: ``impl="triton"`` where Triton cannot run.
     """

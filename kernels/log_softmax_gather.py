@@ -1,8 +1,8 @@
 """K1: logits [N, V] and targets [N] -> each target's raw logit and log-probability, reading the logits once.
 
-A program takes tiles of one row: a tile's maximum, its sum of exp(logit - maximum), and the target's logit if the tile
-holds it. A second small kernel merges a row's tiles in order (the running-maximum form of Milakov and Gimelshein,
-arXiv 1805.02867). Which tiles there are depends on V alone, so that a row gives the same bits in any batch.
+A program takes tiles of one row: a tile's maximum and its sum of exp(logit - maximum). A second small kernel, a program
+a target, merges its row's tiles in order (the running-maximum form of Milakov and Gimelshein, arXiv 1805.02867) and
+reads the target's logit. Which tiles there are depends on V alone.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import torch
 
 from radar_fast.kernels import reference
 from radar_fast.kernels.configs import generation
-from radar_fast.kernels.merge import merge_tiles
+from radar_fast.kernels.merge import merge_options, merge_row, settle
 from radar_fast.kernels.runtime import (
+    IGNORED,
+    LOG2_E,
     capability,
     check_logit_shape,
     check_targets,
     choose,
     jit,
+    on_device,
     two_dimensional,
 )
 
@@ -39,46 +42,70 @@ def _tile_kernel(
     targets: tl.tensor,
     tops: tl.tensor,
     totals: tl.tensor,
-    logit: tl.tensor,
     best: tl.tensor,
     above: tl.tensor,
-    count: tl.tensor,
     columns: tl.tensor,
-    per_row: tl.tensor,
     row_stride: tl.tensor,
     column_stride: tl.tensor,
     tiles: tl.tensor,
     share: tl.tensor,
     RANK: tl.constexpr,
+    LOG2_E: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """``share`` tiles of one row; tops, totals (and best, above) are [tiles, count], logit is [count, per_row]."""
+    """``share`` tiles of one row; tops, totals (and best, above, for targets [rows]) are [rows, tiles]."""
     row = tl.program_id(0).to(tl.int64)  # 14,134 rows of 151,936 columns pass 2^31 elements
     base = logits + row * row_stride
     first = tl.program_id(1) * share
     for tile in range(first, min(first + share, tiles)):
         column = tile * BLOCK + tl.arange(0, BLOCK)
         inside = column < columns
-        z = tl.load(base + column.to(tl.int64) * column_stride, mask=inside, other=float("-inf")).to(tl.float32)
+        place = base + column.to(tl.int64) * column_stride
+        # Only the last tile is masked: a mask that V is no multiple of 16 for would load value by value everywhere.
+        if (tile + 1) * BLOCK <= columns:
+            z = tl.load(place).to(tl.float32)
+        else:
+            z = tl.load(place, mask=inside, other=float("-inf")).to(tl.float32)
         peak = tl.max(z, 0)
         # Of a tile that is -inf throughout, exp(-inf - -inf) would be no number.
         shift = tl.where(peak == float("-inf"), 0.0, peak)
-        tl.store(tops + tile * count.to(tl.int64) + row, peak)
-        tl.store(totals + tile * count.to(tl.int64) + row, tl.sum(tl.exp(z - shift), 0))
-        for k in range(per_row):
-            target = tl.load(targets + row * per_row + k).to(tl.int64)
-            local = target - tile * BLOCK
-            if (local >= 0) & (local < BLOCK) & (target < columns):
-                # The very value that the tile holds, so it is never above the maximum.
-                own = tl.load(base + target * column_stride).to(tl.float32)
-                tl.store(logit + row * per_row + k, own)
+        at = row * tiles + tile
+        tl.store(tops + at, peak)
+        tl.store(totals + at, tl.sum(tl.exp2((z - shift) * LOG2_E), 0))
         if RANK:
-            at = tile * count.to(tl.int64) + row
             tl.store(best + at, tl.min(tl.where(inside & (z == peak), column, columns), 0))
             target = tl.load(targets + row).to(tl.int64)
             valid = (target >= 0) & (target < columns)
             own = tl.load(base + target * column_stride, mask=valid, other=float("inf")).to(tl.float32)
             tl.store(above + at, tl.sum((inside & (z > own)).to(tl.int32), 0))
+
+
+@jit
+def _finish_kernel(
+    logits: tl.tensor,
+    targets: tl.tensor,
+    tops: tl.tensor,
+    totals: tl.tensor,
+    logit: tl.tensor,
+    logprob: tl.tensor,
+    columns: tl.tensor,
+    per_row: tl.tensor,
+    row_stride: tl.tensor,
+    column_stride: tl.tensor,
+    tiles: tl.tensor,
+    IGNORED: tl.constexpr,
+    LOG2_E: tl.constexpr,
+    TILES: tl.constexpr,
+) -> None:
+    """One target: its logit as it lies in memory, which is never above the maximum, and its log-probability."""
+    pair = tl.program_id(0)
+    row = pair // per_row
+    peak, total = merge_row(tops, totals, row, tiles, LOG2_E, TILES)
+    target = tl.load(targets + pair).to(tl.int64)
+    here = (target >= 0) & (target < columns)
+    place = row.to(tl.int64) * row_stride + tl.where(here, target, 0) * column_stride
+    z = tl.load(logits + place).to(tl.float32)
+    settle(z, here, target == IGNORED, peak, total, logit + pair, logprob + pair, True)
 
 
 def _launch(
@@ -88,9 +115,10 @@ def _launch(
     count, columns = logits.shape
     config = generation(capability(logits.device)).gather
     tiles = triton.cdiv(columns, config.block_columns)
-    tops, totals = torch.empty(2, tiles, count, device=logits.device)
+    tops, totals = torch.empty(2, count, tiles, device=logits.device)
     logit = torch.empty(targets.shape, device=logits.device)
-    shape = (tiles, count) if with_rank else (0, 0)
+    logprob = torch.empty_like(logit)
+    shape = (count, tiles) if with_rank else (0, 0)
     best = torch.empty(shape, dtype=torch.int32, device=logits.device)
     above = torch.empty_like(best)
     # With many rows a program walks through several tiles; with few, every tile has its own.
@@ -100,25 +128,37 @@ def _launch(
         targets,
         tops,
         totals,
-        logit,
         best,
         above,
-        count,
         columns,
-        targets.shape[1],
         logits.stride(0),
         logits.stride(1),
         tiles,
         share,
         RANK=with_rank,
+        LOG2_E=LOG2_E,
         BLOCK=config.block_columns,
         num_warps=config.num_warps,
     )
-    _, _, logprob = merge_tiles(tops, totals, logit, targets, 0, columns, whole=True)
+    _finish_kernel[(targets.numel(),)](
+        logits,
+        targets,
+        tops,
+        totals,
+        logit,
+        logprob,
+        columns,
+        targets.shape[1],
+        logits.stride(0),
+        logits.stride(1),
+        tiles,
+        IGNORED=IGNORED,
+        **merge_options(tiles),
+    )
     if not with_rank:
         return logit, logprob, best, above
-    winner = tops.argmax(0, keepdim=True)  # the first of equals, so the lowest column
-    return logit, logprob, above.sum(0), best.gather(0, winner)[0].long()
+    winner = tops.argmax(1, keepdim=True)  # the first of equals, so the lowest column
+    return logit, logprob, above.sum(1), best.gather(1, winner)[:, 0].long()
 
 
 @torch.library.custom_op("radar_fast::log_softmax_gather", mutates_args=())
@@ -126,7 +166,8 @@ def _gather(logits: torch.Tensor, targets: torch.Tensor, impl: str) -> tuple[tor
     if 0 in (logits.shape[0], targets.shape[1]):
         return torch.empty(targets.shape, device=logits.device), torch.empty(targets.shape, device=logits.device)
     if impl == "triton":
-        logit, logprob, _, _ = _launch(logits, targets, with_rank=False)
+        with on_device(logits.device):
+            logit, logprob, _, _ = _launch(logits, targets, with_rank=False)
         return logit, logprob
     return reference.finish_whole(reference.log_softmax_partials(logits, targets), targets, logits.shape[1])
 
@@ -145,7 +186,8 @@ def _gather_rank(
         integers = torch.empty(2, 0, dtype=torch.int64, device=logits.device)
         return floats[0].clone(), floats[1].clone(), integers[0].clone(), integers[1].clone()
     if impl == "triton":
-        return _launch(logits, targets, with_rank=True)
+        with on_device(logits.device):
+            return _launch(logits, targets, with_rank=True)
     partials = reference.log_softmax_partials(logits, targets)
     return (
         *reference.finish_whole(partials, targets, logits.shape[1]),
@@ -189,7 +231,8 @@ def log_softmax_gather(
 
     Raises:
         ValueError: shapes or devices do not fit, ``impl`` is unknown, or a target is out of range. The last is not
-            looked for under torch.compile or CUDA graph capture: there such a target has NaN for both numbers.
+            looked for on a GPU, where that would wait, nor under torch.compile: there such a target has NaN for both
+            numbers.
         TypeError: a dtype does not fit.
         RuntimeError: ``impl="triton"`` where Triton cannot run.
     """

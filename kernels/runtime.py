@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,11 +17,13 @@ __all__ = [
     "IGNORED",
     "IMPLEMENTATIONS",
     "INTERPRETED",
+    "LOG2_E",
     "capability",
     "check_logit_shape",
     "check_targets",
     "choose",
     "jit",
+    "on_device",
     "two_dimensional",
 ]
 
@@ -34,7 +37,13 @@ IMPLEMENTATIONS = ("auto", "triton", "torch")
 INTERPRETED = triton is not None and os.environ.get("TRITON_INTERPRET") == "1"
 """Whether kernels run in Triton's interpreter, on CPU tensors too. Read once, as Triton itself reads it."""
 
+LOG2_E = 1.4426950408889634
+"""exp(x) is exp2(LOG2_E * x). The GPU has exp2 alone, and `tl.exp` guards against denormal numbers as well."""
+
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+
+VARYING = frozenset({"count", "per_row", "share", "start"})
+"""Names of kernels' arguments that differ from call to call: rows, targets a row, tiles a program, a shard's start."""
 
 _warned: set[str] = set()
 
@@ -42,10 +51,21 @@ _warned: set[str] = set()
 def jit(function: Callable[..., Any]) -> Any:
     """``triton.jit`` where there is Triton; elsewhere the function as it is, never called.
 
+    Triton compiles anew for an argument that is 1, or a multiple of 16: those of VARYING, which change from call to
+    call, gain nothing by it and are left as they are.
+
     A kernel's parameters are annotated as what they are inside, ``tl.tensor``, scalars too: ``int`` would mean i32 to
     Triton, which then no longer specializes on a stride of 1 or a multiple of 16.
     """
-    return function if triton is None else triton.jit(function)
+    if triton is None:
+        return function
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    return triton.jit(function, do_not_specialize=[name for name in names if name in VARYING])
+
+
+def on_device(device: torch.device) -> AbstractContextManager[Any]:
+    """Make ``device`` the current one: Triton launches on the current GPU, wherever the tensors are."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def capability(device: torch.device) -> tuple[int, int] | None:
@@ -109,14 +129,17 @@ def check_logit_shape(name: str, tensor: torch.Tensor, dimensions: int) -> None:
 
 
 def check_targets(targets: torch.Tensor, rows: int, low: int, high: int | None, device: torch.device) -> None:
-    """Raise unless ``targets`` is [rows] or [rows, K] of int32 or int64 on ``device``."""
+    """Raise unless ``targets`` is [rows] or [rows, K] of int32 or int64 on ``device``.
+
+    Their values are looked at on a CPU only, from ``low`` to below ``high``: elsewhere every call would wait for them.
+    """
     if targets.ndim not in (1, 2) or targets.shape[0] != rows:
         raise ValueError(f"targets has shape {tuple(targets.shape)}; [{rows}] or [{rows}, K] is wanted")
     if targets.dtype not in (torch.int32, torch.int64):
         raise TypeError(f"targets is {targets.dtype}; int64 or int32 is wanted")
     if targets.device != device:
         raise ValueError(f"targets is on {targets.device}, the other tensors on {device}")
-    if _cannot_wait(device) or not targets.numel():
+    if device.type != "cpu" or torch.compiler.is_compiling() or not targets.numel():
         return
     wrong = (targets < low) & (targets != IGNORED)
     if high is not None:
@@ -125,11 +148,6 @@ def check_targets(targets: torch.Tensor, rows: int, low: int, high: int | None, 
         first = int(targets[wrong][0])
         bound = f"{low}..{high - 1}" if high is not None else f"{low} or more"
         raise ValueError(f"target {first} is out of range: {bound} is wanted, or {IGNORED} to ignore a row")
-
-
-def _cannot_wait(device: torch.device) -> bool:
-    """Whether reading a value back would break a torch.compile trace or a CUDA graph capture."""
-    return torch.compiler.is_compiling() or (device.type == "cuda" and torch.cuda.is_current_stream_capturing())
 
 
 def two_dimensional(targets: torch.Tensor) -> torch.Tensor:

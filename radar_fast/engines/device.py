@@ -1,5 +1,6 @@
 """Where and in which dtype a model runs: ``auto`` is resolved here, once for a run."""
 
+import os
 from dataclasses import replace
 
 import torch
@@ -9,7 +10,15 @@ from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.util.choices import check_choice
 
-__all__ = ["device_name", "dtype_name", "resolve_device", "resolve_dtype", "resolve_options"]
+__all__ = ["cuda_available", "device_name", "dtype_name", "resolve_device", "resolve_dtype", "resolve_options"]
+
+
+def cuda_available() -> bool:
+    """Whether torch sees a GPU, asked of NVML: asking the driver would initialise it, and a process that has done so
+    cannot fork processes that use it.
+    """
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    return torch.cuda.is_available()
 
 
 def resolve_device(name: str) -> torch.device:
@@ -19,9 +28,9 @@ def resolve_device(name: str) -> torch.device:
         UsageError: unknown, or not to be had.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if cuda_available() else "cpu")
     check_choice("device", name, DEVICES)
-    if name == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and not cuda_available():
         raise UsageError("--device cuda: torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
     return torch.device(name)
 

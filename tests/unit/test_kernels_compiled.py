@@ -1,177 +1,286 @@
-"""Every launch of the table, compiled ahead of time for the GPUs it is for, on a machine that has none.
+"""Every launch, compiled as Triton's launcher compiles it, for GPUs that are not there.
 
-What the machine code says of itself: no spilled registers, shared memory that the chip has. And what the compiler's
-layouts say of determinism: a row's sums are made in the same order whatever the number of rows.
+What the machine code says of itself: no spilled registers, shared memory that the chip has, 16 bytes a load. How many
+variants the launcher makes of one kernel. And what the compiler's layouts say of determinism.
 """
 
-import dataclasses
+import importlib.util
 import re
-import subprocess
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 
-from radar_fast.kernels import linear_log_softmax_gather as k2
-from radar_fast.kernels import log_softmax_gather as k1
-from radar_fast.kernels import merge
-from radar_fast.kernels.configs import LinearConfig, generation, linear_config
-from radar_fast.kernels.runtime import IGNORED, INTERPRETED
+from radar_fast.kernels import linear_log_softmax_gather as k2_module
+from radar_fast.kernels import log_softmax_gather as k1_module
+from radar_fast.kernels.configs import LinearConfig, linear_config
+from radar_fast.kernels.linear_log_softmax_gather import linear_log_softmax_gather, linear_log_softmax_partials
+from radar_fast.kernels.log_softmax_gather import log_softmax_gather, log_softmax_gather_rank
+from radar_fast.kernels.runtime import INTERPRETED, check_targets, on_device
 
-triton = pytest.importorskip("triton")
+if importlib.util.find_spec("triton") is None:
+    pytest.skip("triton is not installed", allow_module_level=True)
 if INTERPRETED:
     pytest.skip("interpreted kernels do not compile", allow_module_level=True)
 
-from triton.backends.compiler import GPUTarget  # noqa: E402 - only where there is triton
-from triton.compiler import ASTSource  # noqa: E402
+from launcher import Compiled, compiling_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION")
 
 SHARED = {80: 163 * 1024, 89: 99 * 1024, 90: 227 * 1024, 100: 227 * 1024}
 """Most shared memory of a block, by chip (CUDA programming guide, technical specifications)."""
 
-CHIPS = list(SHARED)
-TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+TYPES = (torch.bfloat16, torch.float16, torch.float32)
+
+Call = tuple[str, Callable[[], Any]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Compiled:
-    """A kernel's machine code, in what matters here."""
-
-    registers: int
-    stack: int
-    shared: int
-    ir: str
+def targets_of(count: int, per_row: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+    return torch.zeros(count, per_row, dtype=dtype)
 
 
-def compiled(
-    kernel: Any,
-    chip: int,
-    types: dict[str, str],
-    constants: dict[str, Any],
-    aligned: list[str],
-    folder: Path,
-    **options: int,
-) -> Compiled:
-    names = kernel.arg_names
-    signature = {name: types.get(name, "constexpr") for name in names}
-    attributes = {(names.index(name),): [["tt.divisibility", 16]] for name in aligned}
-    source = ASTSource(
-        fn=kernel,
-        signature=signature,
-        constexprs={(names.index(name),): value for name, value in constants.items()},
-        attrs=attributes,
-    )
-    binary = triton.compile(source, target=GPUTarget("cuda", chip, 32), options=options)
-    cubin = folder / "kernel.cubin"
-    cubin.write_bytes(binary.asm["cubin"])
-    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-    report = subprocess.run([tool, "--dump-resource-usage", cubin], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"REG:(\d+) STACK:(\d+) .*LOCAL:(\d+)", report)
-    assert found is not None, report
-    registers, stack, local = map(int, found.groups())
-    return Compiled(registers, stack + local, binary.metadata.shared, binary.asm["ttgir"])
+def k1(count: int, columns: int, dtype: torch.dtype, per_row: int, stride: int | None = None) -> Call:
+    def call() -> None:
+        logits = torch.empty(count, stride or columns, dtype=dtype)[:, :columns]
+        log_softmax_gather(logits, targets_of(count, per_row), impl="triton")
+
+    return f"K1 [{count}, {columns}] in rows of {stride or columns} {dtype} K {per_row}", call
 
 
-def fits(code: Compiled, chip: int) -> None:
-    assert code.stack == 0, "registers are spilled"
-    assert code.shared <= SHARED[chip]
+def k1_rank(count: int, columns: int, dtype: torch.dtype) -> Call:
+    def call() -> None:
+        log_softmax_gather_rank(torch.empty(count, columns, dtype=dtype), targets_of(count, 1)[:, 0], impl="triton")
+
+    return f"K1 rank [{count}, {columns}] {dtype}", call
 
 
-def linear(
-    config: LinearConfig, chip: int, dtype: str, even: bool, folder: Path, *, bias: bool = True, softcap: bool = True
-) -> Compiled:
-    tma = config.tma and even
-    pointers = ["bias", "targets", "tops", "totals", "logit"]
-    types = dict.fromkeys(("tops", "totals", "logit"), "*fp32") | {"bias": f"*{dtype}", "targets": "*i64"}
-    types |= dict.fromkeys(("count", "size", "depth", "per_row", "hidden_stride", "weight_stride", "start"), "i32")
-    types |= {"scale": "fp32", "softcap": "fp32"}
-    if tma:
-        types["hidden"] = f"tensordesc<{dtype}[{config.block_rows}, {config.block_depth}]>"
-        types["weight"] = f"tensordesc<{dtype}[{config.block_columns}, {config.block_depth}]>"
-    else:
-        types |= {"hidden": f"*{dtype}", "weight": f"*{dtype}"}
-        pointers += ["hidden", "weight"]
-    constants = {
-        "BIAS": bias,
-        "SOFTCAP": softcap,
-        "TMA": tma,
-        "EVEN_DEPTH": even,
-        "UPCAST": False,
-        "BLOCK_ROWS": config.block_rows,
-        "BLOCK_COLUMNS": config.block_columns,
-        "BLOCK_DEPTH": config.block_depth,
-        "HALVES": config.block_columns // config.tile,
-        "GROUP": config.group,
-    }
-    aligned = pointers + (["depth", "hidden_stride", "weight_stride"] if even else [])
-    options = {"num_warps": config.num_warps, "num_stages": config.num_stages}
-    return compiled(k2._tile_kernel, chip, types, constants, aligned, folder, **options)
+def k1_transposed(count: int, columns: int, dtype: torch.dtype) -> Call:
+    def call() -> None:
+        log_softmax_gather(torch.empty(columns, count, dtype=dtype).T, targets_of(count, 1), impl="triton")
+
+    return f"K1 [{count}, {columns}] transposed {dtype}", call
 
 
-def entry(chip: int) -> tuple[int, int]:
-    return chip // 10, chip % 10
+def k2(
+    count: int,
+    vocabulary: int,
+    depth: int,
+    dtype: torch.dtype,
+    per_row: int,
+    *,
+    bias: bool = False,
+    softcap: float | None = None,
+    padded: int = 0,
+    offset: int = 0,
+    integers: torch.dtype = torch.int64,
+) -> Call:
+    """``padded``: rows of the weight that are no vocabulary; ``offset``: elements that rows are off their alignment."""
+
+    def call() -> None:
+        hidden = torch.empty(count, depth + 8, dtype=dtype)[:, offset : offset + depth]
+        weight = torch.empty(vocabulary + padded, depth, dtype=dtype)
+        added = torch.empty(vocabulary + padded, dtype=dtype) if bias else None
+        linear_log_softmax_gather(
+            hidden,
+            weight,
+            targets_of(count, per_row, integers),
+            bias=added,
+            softcap=softcap,
+            vocab_size=vocabulary,
+            impl="triton",
+        )
+
+    said = f"K2 [{count}, {vocabulary}+{padded}, {depth}] {dtype} K {per_row} bias {bias} cap {softcap} off {offset}"
+    return said, call
 
 
-@pytest.mark.parametrize("full", [False, True], ids=["plain", "bias and soft-cap"])
-@pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("chip", CHIPS)
-def test_k2_fits_the_chip(chip: int, dtype: str, full: bool, tmp_path: Path) -> None:
-    for even in (True, False):
-        for config in {linear_config(entry(chip), TYPES[dtype], rows, even) for rows in (1, 64, 65, 4096)}:
-            code = linear(config, chip, dtype, even, tmp_path, bias=full, softcap=full)
-            fits(code, chip)
-            assert ("async_tma_copy" in code.ir) == (config.tma and even)
+def k2_shard(count: int, rows: int, depth: int, dtype: torch.dtype, per_row: int, start: int) -> Call:
+    def call() -> None:
+        linear_log_softmax_partials(
+            torch.empty(count, depth, dtype=dtype),
+            torch.empty(rows, depth, dtype=dtype),
+            targets_of(count, per_row),
+            vocab_start=start,
+            impl="triton",
+        )
+
+    return f"K2 shard [{count}, {rows} from {start}, {depth}] {dtype} K {per_row}", call
 
 
-@pytest.mark.parametrize("chip", [90])
-def test_k2_fits_the_chip_where_descriptors_cannot_be_had(chip: int, tmp_path: Path) -> None:
-    for rows in (1, 4096):
-        config = dataclasses.replace(linear_config(entry(chip), torch.bfloat16, rows, True), tma=False)
-        fits(linear(config, chip, "bf16", True, tmp_path), chip)
+BF16 = torch.bfloat16
+
+SLICE: list[Call] = [
+    k1(1, 1, BF16, 1),
+    k1(1, 507, torch.float32, 3),
+    k1(16, 151936, BF16, 1),
+    k1(7, 151655, BF16, 3, stride=151936),
+    k1_rank(1, 507, BF16),
+    k2(1, 1, 64, BF16, 1),
+    k2(1, 151936, 1536, BF16, 4),
+    k2(1024, 151936, 896, BF16, 1, bias=True, softcap=30.0),
+    k2(7, 507, 123, BF16, 1),
+    k2(257, 32000, 896, torch.float32, 3),
+    k2_shard(1, 37984, 1536, BF16, 1, 0),
+]
+"""One of each kind: N = 1 and K = 1, both heights of a tile, descriptors and none, aligned and not, shards."""
+
+
+def matrix() -> Iterator[Call]:
+    """Shapes with each other's edges, dtypes, strides, shards, soft-cap, bias."""
+    for dtype in TYPES:
+        for count, columns in ((1, 1), (1, 507), (1, 151936), (2, 127), (7, 50257), (65, 151655), (8192, 262144)):
+            for per_row in (1, 3, 16):
+                yield k1(count, columns, dtype, per_row)
+        yield k1(16, 151655, dtype, 1, stride=151936)
+        yield k1_transposed(5, 507, dtype)
+        for count in (1, 7):
+            yield k1_rank(count, 151936, dtype)
+        for count, vocabulary, depth in (
+            (1, 1, 64),
+            (1, 127, 16),
+            (1, 151936, 1536),
+            (16, 151936, 896),
+            (7, 507, 123),
+            (64, 32000, 1536),
+            (65, 32000, 1536),
+            (4097, 32000, 3584),
+        ):
+            for per_row in (1, 3):
+                for bias in (False, True):
+                    for softcap in (None, 30.0):
+                        yield k2(count, vocabulary, depth, dtype, per_row, bias=bias, softcap=softcap)
+        yield k2(7, 507, 64, dtype, 1, padded=5)
+        yield k2(7, 507, 64, dtype, 1, offset=1)
+        yield k2(100, 507, 64, dtype, 1, integers=torch.int32)
+        for count in (1, 65):
+            for start in (0, 1, 37984):
+                yield k2_shard(count, 37984, 896, dtype, 1, start)
+
+
+def compile_all(chip: int, calls: list[Call]) -> None:
+    failed = []
+    with compiling_for(chip) as launched:
+        for name, call in calls:
+            before = len(launched)
+            try:
+                call()
+            except Exception as error:
+                failed.append(f"{name}: {type(error).__name__}: {str(error).strip().splitlines()[-1]}")
+                continue
+            for kernel in launched[before:]:
+                if kernel.resources[1]:
+                    failed.append(f"{name}: {kernel.name} spills {kernel.resources[1]} bytes")
+                if kernel.shared > SHARED[chip]:
+                    failed.append(f"{name}: {kernel.name} takes {kernel.shared} bytes of shared memory")
+            assert launched[before:], name
+    assert failed == []
+
+
+def test_a_slice_of_the_matrix_compiles_for_hopper() -> None:
+    compile_all(90, SLICE)
+
+
+@pytest.mark.parametrize("chip", [80, 100])
+def test_the_main_launches_compile_for_other_chips(chip: int) -> None:
+    main = [k1(1, 151936, BF16, 1), k2(1, 151936, 1536, BF16, 1), k2(1024, 151936, 1536, BF16, 4, bias=True)]
+    compile_all(chip, [*main, k2(7, 507, 123, torch.float32, 1, softcap=30.0)])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("chip", SHARED)
+def test_the_whole_matrix_compiles(chip: int) -> None:
+    compile_all(chip, [*SLICE, *matrix()])
+
+
+def only(launched: list[Compiled], name: str) -> Compiled:
+    [found] = {kernel.code.hash: kernel for kernel in launched if kernel.name == name}.values()
+    return found
 
 
 @pytest.mark.parametrize("chip", [80, 90])
-def test_k2_sums_a_row_in_the_same_order_whatever_the_number_of_rows(chip: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("columns", "stride"), [(151936, 151936), (151655, 151936), (50257, 50264)], ids=["aligned", "ragged", "odd"]
+)
+def test_k1_loads_16_bytes_at_a_time_where_rows_are_aligned(chip: int, columns: int, stride: int) -> None:
+    """Whatever V is: only the last tile is masked."""
+    with compiling_for(chip) as launched:
+        k1(16, columns, BF16, 1, stride=stride)[1]()
+    loads = re.findall(r"LDG\.E\S*", only(launched, "_tile_kernel").machine_code)
+    assert any(".128" in load for load in loads) == (stride % 16 == 0), set(loads)
+
+
+def test_k2_loads_by_the_copy_engine_on_hopper_where_rows_are_aligned() -> None:
+    for offset, copied in ((0, True), (1, False)):
+        with compiling_for(90) as launched:
+            k2(16, 4096, 64, BF16, 1, offset=offset)[1]()
+        assert ("async_tma_copy" in only(launched, "_tile_kernel").ir) == copied
+
+
+def test_mixed_calls_compile_few_variants() -> None:
+    """Rows and targets a row differ from step to step: they must not each compile anew."""
+    with compiling_for(90) as launched:
+        for count in (1, 2, 3, 15, 16, 17, 31, 32, 48, 64):
+            for per_row in (1, 2, 16):
+                k1(count, 32000, BF16, per_row)[1]()
+                k2(count, 4096, 128, BF16, per_row)[1]()
+    variants = {(kernel.name, kernel.code.hash) for kernel in launched}
+    assert len(launched) >= 120
+    assert len(variants) <= 6, sorted(variants)
+
+
+@pytest.mark.parametrize("chip", [80, 90])
+def test_k2_sums_a_row_in_the_same_order_whatever_the_number_of_rows(chip: int) -> None:
     """Same instruction, same tile of the vocabulary, and the same warps along it: only those along rows may differ."""
     seen = set()
-    for config in {linear_config(entry(chip), torch.bfloat16, rows, True) for rows in (1, 64, 65, 4096)}:
-        ir = linear(config, chip, "bf16", True, tmp_path).ir
-        layout = re.search(r"#mma = #ttg\.nvidia_mma<\{(.*?)warpsPerCTA = \[\d+, (\d+)\](.*?)\}>", ir)
+    for count in (1, 65):
+        with compiling_for(chip) as launched:
+            k2(count, 4096, 64, BF16, 1)[1]()
+        layout = re.search(
+            r"#mma = #ttg\.nvidia_mma<\{(.*?)warpsPerCTA = \[\d+, (\d+)\](.*?)\}>", only(launched, "_tile_kernel").ir
+        )
         assert layout is not None
-        seen.add((config.tile, config.block_columns, *layout.groups()))
+        config: LinearConfig = linear_config((chip // 10, chip % 10), BF16, count, True)
+        seen.add((config.block_columns, *layout.groups()))
     assert len(seen) == 1
 
 
-@pytest.mark.parametrize("chip", CHIPS)
-@pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("rank", [False, True], ids=["plain", "rank"])
-def test_k1_fits_the_chip_and_loads_16_bytes_at_a_time(rank: bool, dtype: str, chip: int, tmp_path: Path) -> None:
-    config = generation(entry(chip)).gather
-    types = dict.fromkeys(("tops", "totals", "logit"), "*fp32") | {"logits": f"*{dtype}", "targets": "*i64"}
-    types |= {"best": "*i32", "above": "*i32"}
-    pointers = list(types)
-    types |= dict.fromkeys(("count", "columns", "per_row", "row_stride", "tiles", "share"), "i32")
-    constants = {"column_stride": 1, "RANK": rank, "BLOCK": config.block_columns}
-    aligned = [*pointers, "row_stride", "columns"]
-    code = compiled(k1._tile_kernel, chip, types, constants, aligned, tmp_path, num_warps=config.num_warps)
-    fits(code, chip)
-    widths = [int(width) for width in re.findall(r"sizePerThread = \[(\d+)\]", code.ir)]
-    assert max(widths) * TYPES[dtype].itemsize >= 16
+@pytest.mark.parametrize(
+    ("module", "call"),
+    [
+        (k1_module, k1(2, 507, BF16, 1)),
+        (k1_module, k1_rank(2, 507, BF16)),
+        (k2_module, k2(2, 507, 64, BF16, 1)),
+        (k2_module, k2_shard(2, 507, 64, BF16, 1, 0)),
+    ],
+    ids=["K1", "K1 rank", "K2", "K2 shard"],
+)
+def test_launches_go_to_the_tensors_own_gpu(module: ModuleType, call: Call) -> None:
+    """Triton launches on the current one."""
+    assert on_device(torch.device("cuda", 3)).idx == 3  # type: ignore[attr-defined] # torch.cuda.device
+    inside: list[tuple[str, int]] = []
+
+    @contextmanager
+    def guard(device: torch.device) -> Iterator[None]:
+        before = len(launched)
+        yield
+        inside.append((device.type, len(launched) - before))
+
+    with compiling_for(90) as launched, mock.patch.object(module, "on_device", guard):
+        call[1]()
+    assert inside == [("cpu", 2)], "a launch of the tiles and one of what finishes them"
+    assert len(launched) == 2
 
 
-@pytest.mark.parametrize("chip", CHIPS)
-@pytest.mark.parametrize("whole", [False, True], ids=["shard", "whole"])
-def test_the_merge_fits_the_chip(whole: bool, chip: int, tmp_path: Path) -> None:
-    types = dict.fromkeys(("tops", "totals", "top_out", "total_out", "logit", "logprob"), "*fp32")
-    types["targets"] = "*i64"
-    pointers = list(types)
-    types |= dict.fromkeys(("count", "tiles", "per_row", "start", "size"), "i32")
-    constants = {
-        "WHOLE": whole,
-        "IGNORED": IGNORED,
-        "BLOCK_ROWS": merge.BLOCK_ROWS,
-        "BLOCK_TILES": merge.BLOCK_TILES,
-    }
-    fits(compiled(merge._merge_kernel, chip, types, constants, pointers, tmp_path, num_warps=4), chip)
+def test_nothing_waits_for_targets_on_a_gpu() -> None:
+    """A pretended GPU's tensors have no values: looking at one raises."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        targets = torch.zeros(4, 2, dtype=torch.int64, device="cuda")
+        check_targets(targets, 4, 0, 507, targets.device)
+        with pytest.raises(ValueError, match=r"\[5, K\] is wanted"):
+            check_targets(targets, 5, 0, 507, targets.device)

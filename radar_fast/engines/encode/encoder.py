@@ -75,7 +75,7 @@ class Encoder:
             dtype: of floating tensors.
             clock: counts what decoding, preprocessing and tokenising take.
             reuse: keep what becomes of images, for prompts that share them; None: nothing is kept.
-            raw_pixels: leave pixels as bytes, for an engine that rescales and normalises them itself.
+            raw_pixels: leave pixels as they are, 0 to 255, for an engine that rescales and normalises them itself.
         """
         self._protocol, self._dtype = protocol, dtype
         self._clock = clock or Clock()

@@ -130,10 +130,8 @@ class Forward:
                 hidden.flatten(0, 1)[packed.hidden_rows], self._head, self._scaling, packed.answer_rows, packed.targets
             )
         counts = [sum(len(suffix) - sample.scored_from for suffix in sample.suffixes) for sample in samples]
-        return [
-            (some.tolist(), others.tolist())
-            for some, others in zip(torch.split(logits, counts), torch.split(logprobs, counts), strict=True)
-        ]
+        both = torch.stack([logits, logprobs]).cpu()  # here alone a batch waits for the device
+        return [(some[0].tolist(), some[1].tolist()) for some in torch.split(both, counts, dim=1)]
 
     def _hidden(self, packed: Batch | Flat, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """[1 or B, L, D] final hidden states."""

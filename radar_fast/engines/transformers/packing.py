@@ -90,7 +90,8 @@ class Batch:
     hidden_rows: torch.Tensor
     """[R] int64 indices into the B * L hidden states that predict an answer token; ascending, distinct."""
     answer_rows: torch.Tensor
-    """[T] int64 indices into ``hidden_rows``, a token of an answer each, in order of sample, candidate, token."""
+    """[T] int64 indices into ``hidden_rows``, a token of an answer each, in order of sample, candidate, token.
+    On the host, as ``targets``: they are put together by row there."""
     targets: torch.Tensor
     """[T] int64 the answer tokens' ids."""
 
@@ -127,7 +128,8 @@ class Flat:
     hidden_rows: torch.Tensor
     """[R] int64 indices into the T hidden states that predict an answer token; ascending, distinct."""
     answer_rows: torch.Tensor
-    """[T] int64 indices into ``hidden_rows``, a token of an answer each, in order of sample, candidate, token."""
+    """[T] int64 indices into ``hidden_rows``, a token of an answer each, in order of sample, candidate, token.
+    On the host, as ``targets``: they are put together by row there."""
     targets: torch.Tensor
     """[T] int64 the answer tokens' ids."""
 
@@ -147,7 +149,12 @@ def batch(samples: Sequence[Encoded], prefix_positions: Sequence[torch.Tensor], 
     ids, groups = laid.ids.view(count, length), laid.groups.view(count, length)
     positions = laid.positions.reshape(*laid.positions.shape[:-1], count, length)
     return Batch(
-        *(t.to(device) for t in (ids, groups, positions, laid.hidden_rows, laid.answer_rows, laid.targets)),
+        ids.to(device),
+        groups.to(device),
+        positions.to(device),
+        laid.hidden_rows.to(device),
+        laid.answer_rows,
+        laid.targets,
     )
 
 
@@ -171,7 +178,9 @@ def flat(samples: Sequence[Encoded], prefix_positions: Sequence[torch.Tensor], d
         laid.positions.unsqueeze(-2).to(device),
         prefixes,
         candidates,
-        *(t.to(device) for t in (laid.hidden_rows, laid.answer_rows, laid.targets)),
+        laid.hidden_rows.to(device),
+        laid.answer_rows,
+        laid.targets,
     )
 
 

@@ -52,6 +52,9 @@ def check_version() -> None:
 
 
 def wants_raw_pixels(engine: Any) -> bool:
-    """Whether this vLLM takes pixels as bytes and normalises them on the device (0.32, where the model can)."""
+    """Whether this vLLM takes pixels as they are and normalises them on the device (0.32, where the model can).
+
+    They travel in the model's dtype, as whole numbers from 0 to 255, which bfloat16 holds exactly.
+    """
     multimodal = engine.vllm_config.model_config.multimodal_config
     return bool(getattr(multimodal, "mm_device_do_normalize", False))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from radar_fast.engines.base import WINDOW, Engine, EngineReport, reason_of_weights
-from radar_fast.engines.device import device_name, dtype_name
+from radar_fast.engines.device import dtype_name
 from radar_fast.engines.encode.context import EngineContext
 from radar_fast.engines.options import EngineOptions
 from radar_fast.engines.vllm.compat import check_version, installed_version
@@ -80,6 +80,7 @@ class VllmEngine(Engine):
         self._log = context.log
         self._engine = self._start(options)
         self._unsound = self._non_finite()
+        self._device_name = _device_name(self._device)
         end_waiting_when_dead(self._engine)
         self._segments = segments_of_ours()
         self._clock = Clock()
@@ -195,7 +196,7 @@ class VllmEngine(Engine):
             name=self.name,
             version=installed_version(),
             device=self._device,
-            device_name=device_name(torch.device(self._device)),
+            device_name=self._device_name,
             dtype=dtype_name(self._dtype),
             settings=settings,
             counts={
@@ -226,22 +227,15 @@ class VllmEngine(Engine):
         from vllm.engine.arg_utils import EngineArgs
         from vllm.platforms import current_platform
 
-        from radar_fast.engines.vllm.options import engine_arguments, parse_arguments
+        from radar_fast.engines.vllm.options import arguments_for, check_plugin
 
         if current_platform.device_type != self._device:
             raise UsageError(
                 f"--engine vllm --device {self._device}: this vLLM is built for {current_platform.device_type}; use "
                 f"--device {current_platform.device_type}, or --engine transformers"
             )
-        arguments = engine_arguments(
-            self._checkpoint,
-            dtype=str(self._dtype).removeprefix("torch."),
-            device=self._device,
-            pixels=self._protocol.pixels,
-            tiles=self._protocol.tiles,
-            batch_tokens=options.batch_tokens,
-            given=parse_arguments(options.arguments),
-        )
+        arguments = arguments_for(self._checkpoint, self._protocol, options)
+        check_plugin(arguments)
         log = StartupLog()
         try:
             with ending_with_us(), log:
@@ -340,9 +334,11 @@ class VllmEngine(Engine):
                 yield _scored(ready, share)
 
     def _worker_counts(self) -> tuple[int, bool]:
-        """Of the first worker: under tensor parallelism each sees every image."""
+        """Of all workers: images are encoded by the first stage of a pipeline and rows scored by the last; the ranks
+        of a stage all see the same.
+        """
         try:
-            encoded, fused = self._engine.collective_rpc("radar_counts")[0]
+            encoded, fused = map(max, *self._engine.collective_rpc("radar_counts"), (0, False))
         except Exception:  # a dead engine is reported where it was asked to score
             before, (encoded, fused) = self._encoded_before, self._last
             return before + encoded, fused
@@ -353,6 +349,13 @@ class VllmEngine(Engine):
             f"vLLM failed: {one_line(error)}; what was scored is kept, and the same command goes on from there "
             "(VLLM_LOGGING_LEVEL=INFO shows vLLM's own account)"
         )
+
+
+def _device_name(device: str) -> str:
+    """The device's name. vLLM asks NVML for it; torch would initialise CUDA in a process that has no use of it."""
+    from vllm.platforms import current_platform
+
+    return device if device == "cpu" else str(current_platform.get_device_name())
 
 
 def _room(waiting: Collection[Future[Ready | Scored]], flying: Iterable[Ready]) -> int:

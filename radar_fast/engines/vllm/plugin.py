@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
+from vllm.model_executor.models.config import MODELS_CONFIG_MAP
 from vllm.model_executor.models.registry import ModelRegistry
 
 from radar_fast.engines.vllm import internvl as vllm_internvl
@@ -29,6 +30,10 @@ def register() -> None:
     for architecture in list(ModelRegistry.get_supported_archs()):
         if not architecture.startswith(PREFIX):
             ModelRegistry.register_model(PREFIX + architecture, f"{__name__}:{PREFIX}{architecture}")
+    # vLLM adjusts some architectures' attention and cache by their name: the same for the same model.
+    for architecture, adjustment in list(MODELS_CONFIG_MAP.items()):
+        if not architecture.startswith(PREFIX):
+            MODELS_CONFIG_MAP[PREFIX + architecture] = adjustment
     vllm_internvl.register()
 
 

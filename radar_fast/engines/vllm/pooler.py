@@ -9,13 +9,14 @@ What a request wants to know is in its ``PoolingParams.extra_kwargs``, in one of
 What comes back is an [n, 2] fp32 tensor: raw logit and log-probability of each token. Runs in vLLM's own processes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
 
-from radar_fast.engines.head import by_row
+from radar_fast.engines.head import by_row, on_device
 
 __all__ = ["ANSWER_TOKENS", "TARGETS", "CandidatePooler"]
 
@@ -27,6 +28,15 @@ TARGETS = "targets"
 
 TASKS = frozenset({"plugin", "token_classify"})
 """``plugin`` where the runner knows it; ``token_classify`` is what plain ``/pooling`` clients can ask for."""
+
+
+class _TokensWhereAsked(PoolingParamsUpdate):  # type: ignore[misc] # vLLM is untyped here
+    """Prompt tokens only for requests that do not say their targets: for them vLLM copies, each step, as many numbers
+    as requests times the longest prompt.
+    """
+
+    def apply(self, params: Any) -> None:
+        params.requires_token_ids = TARGETS not in (params.extra_kwargs or {})
 
 
 class CandidatePooler(Pooler):  # type: ignore[misc] # vLLM is untyped here
@@ -48,11 +58,11 @@ class CandidatePooler(Pooler):  # type: ignore[misc] # vLLM is untyped here
         return TASKS
 
     def get_pooling_updates(self, task: str) -> Any:  # noqa: ARG002 - vLLM's interface
-        """The pooler looks the answer tokens up in the prompt."""
-        return PoolingParamsUpdate(requires_token_ids=True)
+        """The pooler looks answer tokens up in the prompt, where the request counts them."""
+        return _TokensWhereAsked(requires_token_ids=True)
 
-    def forward(self, hidden_states: torch.Tensor, pooling_metadata: Any) -> list[torch.Tensor | None]:
-        """Score what this step holds of every request's answer.
+    def forward(self, hidden_states: torch.Tensor, pooling_metadata: Any) -> torch.Tensor | list[torch.Tensor | None]:
+        """Score what this step holds of every request's answer. Nothing here waits for the device.
 
         Args:
             hidden_states: [S, D] of the step's S scheduled tokens, request after request.
@@ -60,11 +70,13 @@ class CandidatePooler(Pooler):  # type: ignore[misc] # vLLM is untyped here
 
         Returns:
             A request: [n, 2] fp32 when it is complete, [0, 2] when it has to be submitted again, None when it goes on.
+            Parts of one tensor; where all are complete and equally long, that tensor, which vLLM copies at once.
         """
         cursor = pooling_metadata.get_pooling_cursor()
         reached = cursor.seq_lens_cpu.tolist()
         scheduled = cursor.num_scheduled_tokens_cpu.tolist()
-        lookups = list(map(_lookups, pooling_metadata.pooling_params, pooling_metadata.get_prompt_token_ids_cpu()))
+        finished = cursor.is_finished().tolist()
+        lookups = _all_lookups(pooling_metadata)
         found: list[list[int]] = []  # a request: which of its lookups have their row in this step
         rows: list[int] = []
         targets: list[int] = []
@@ -76,11 +88,15 @@ class CandidatePooler(Pooler):  # type: ignore[misc] # vLLM is untyped here
             targets += [wanted[slot].token for slot in here]
             first += count
 
-        scores = torch.split(self._scores(hidden_states, rows, targets), list(map(len, found)))
+        scores = self._scores(hidden_states, rows, targets)
+        states = [state.hidden_states_cache for state in pooling_metadata.pooling_states]
+        counts = list(map(len, found))
+        if all(finished) and not any(states) and len(set(counts)) == 1 and counts == list(map(len, lookups)):
+            return scores.view(len(counts), counts[0], 2)
         return [
-            _complete(len(wanted), here, mine, state.hidden_states_cache, finished)
-            for wanted, here, mine, state, finished in zip(
-                lookups, found, scores, pooling_metadata.pooling_states, cursor.is_finished().tolist(), strict=True
+            _complete(len(wanted), here, mine, kept, done)
+            for wanted, here, mine, kept, done in zip(
+                lookups, found, torch.split(scores, counts), states, finished, strict=True
             )
         ]
 
@@ -88,10 +104,11 @@ class CandidatePooler(Pooler):  # type: ignore[misc] # vLLM is untyped here
         """[T, 2] fp32 raw logits and log-probabilities of ``targets`` at ``rows``; the head sees each row once."""
         if not rows:
             return torch.zeros(0, 2, dtype=torch.float32, device=hidden.device)
-        distinct, places = torch.unique(torch.tensor(rows, device=hidden.device), return_inverse=True)
-        table, columns = by_row(places, torch.tensor(targets, device=hidden.device), len(distinct))
-        logits, logprobs = self._head(hidden[distinct], table)
-        return torch.stack([logits[places, columns], logprobs[places, columns]], dim=1)
+        distinct, owners = np.unique(np.array(rows), return_inverse=True)
+        table, places = by_row(owners, np.array(targets), len(distinct))
+        at, wanted, kept = on_device(hidden.device, distinct, table, places)
+        both = torch.stack(self._head(hidden.index_select(0, at), wanted), dim=-1)
+        return both.view(-1, 2).index_select(0, kept)
 
 
 class _Lookup(NamedTuple):
@@ -101,17 +118,27 @@ class _Lookup(NamedTuple):
     """Whose score is wanted there."""
 
 
-def _lookups(params: Any, prompt: torch.Tensor) -> list[_Lookup]:
-    """What a request wants to know. Counted from its end, where image tokens are expanded already.
+def _all_lookups(metadata: Any) -> list[list[_Lookup]]:
+    """What each request wants to know. Counted from its end, where image tokens are expanded already."""
+    wanted = [(params.extra_kwargs or {}) for params in metadata.pooling_params]
+    lengths = metadata.prompt_lens.tolist()
+    if all(TARGETS in said for said in wanted):
+        return [_targets(said[TARGETS], length) for said, length in zip(wanted, lengths, strict=True)]
+    prompts = metadata.get_prompt_token_ids_cpu()
+    return [
+        _targets(said[TARGETS], length) if TARGETS in said else _answer_tokens(said, prompt)
+        for said, length, prompt in zip(wanted, lengths, prompts, strict=True)
+    ]
 
-    Profile and warm-up runs say nothing; they take one row, so that the head is part of what is measured.
-    """
-    said = params.extra_kwargs or {}
+
+def _targets(wanted: Sequence[Sequence[int]], length: int) -> list[_Lookup]:
+    first = length - len(wanted)
+    return [_Lookup(first + row, token) for row, tokens in enumerate(wanted) for token in tokens]
+
+
+def _answer_tokens(said: Mapping[str, Any], prompt: torch.Tensor) -> list[_Lookup]:
+    """Profile and warm-up runs say nothing; they take one row, so that the head is part of what is measured."""
     length = len(prompt)
-    if TARGETS in said:
-        wanted: Sequence[Sequence[int]] = said[TARGETS]
-        first = length - len(wanted)
-        return [_Lookup(first + row, token) for row, tokens in enumerate(wanted) for token in tokens]
     count = min(int(said.get(ANSWER_TOKENS, 1)), length - 1)
     tokens = prompt[length - count :].tolist() if count > 0 else []
     return [_Lookup(length - count - 1 + index, token) for index, token in enumerate(tokens)]
@@ -120,15 +147,20 @@ def _lookups(params: Any, prompt: torch.Tensor) -> list[_Lookup]:
 def _complete(
     wanted: int, here: list[int], scores: torch.Tensor, kept: list[torch.Tensor], finished: bool
 ) -> torch.Tensor | None:
-    """A request's output from this step's scores and those of earlier steps, which ``kept`` holds with their slots.
+    """A request's output from this step's scores and those of earlier steps.
 
-    By slot, not by order: a request that was preempted computes rows anew.
+    ``kept`` holds, of each step, the slots on the host and then their scores. By slot, not by order: a request that was
+    preempted computes rows anew.
     """
     if finished and not kept:
         return scores if len(here) == wanted else scores[:0]
     if here:
-        kept.append(torch.cat([torch.tensor(here).to(scores)[:, None], scores], dim=1))
+        kept += [torch.tensor(here), scores]
     if not finished:
         return None
-    found = {int(row[0]): row[1:] for part in kept for row in part}
-    return torch.stack([found[slot] for slot in range(wanted)]) if len(found) == wanted else scores[:0]
+    slots = [slot for part in kept[::2] for slot in part.tolist()]
+    last = {slot: place for place, slot in enumerate(slots)}
+    if len(last) != wanted:
+        return scores[:0]
+    [order] = on_device(scores.device, np.array([last[slot] for slot in range(wanted)], dtype=np.int64))
+    return torch.cat(kept[1::2]).index_select(0, order)

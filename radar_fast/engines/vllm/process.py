@@ -14,6 +14,10 @@ def set_environment() -> None:
         # The V2 runner, the default on a GPU in newer versions, has no pooling task for plugins (and in 0.26 only
         # "embed"); the V1 runner has had the same one in all versions.
         ("VLLM_USE_V2_MODEL_RUNNER", "0"),
+        # A forked process cannot use a GPU that this one has touched, and vLLM's default is to fork. Both of these are
+        # read when they are needed, so they count from here on.
+        ("VLLM_WORKER_MULTIPROC_METHOD", "spawn"),
+        ("PYTORCH_NVML_BASED_CUDA_CHECK", "1"),
         ("VLLM_LOGGING_LEVEL", "ERROR"),
         ("VLLM_LOGGING_STREAM", "ext://sys.stderr"),
         ("VLLM_NO_USAGE_STATS", "1"),

@@ -40,7 +40,9 @@ def _open(checkpoint: Checkpoint | None, protocol: Protocol, options: EngineOpti
 
 def _resolve(checkpoint: Checkpoint | None, options: EngineOptions) -> EngineOptions:
     from radar_fast.engines.device import resolve_options
+    from radar_fast.engines.vllm.process import set_environment
 
+    set_environment()
     return resolve_options(checkpoint, options)
 
 
@@ -53,11 +55,10 @@ def _identity(options: EngineOptions) -> dict[str, str]:
 
 def _available(options: EngineOptions) -> tuple[bool, str]:
     """Where there is a GPU and a vLLM that is known to work."""
-    import torch
-
+    from radar_fast.engines.device import cuda_available
     from radar_fast.engines.vllm.compat import check_version, installed_version
 
-    if options.device == "cpu" or not torch.cuda.is_available():
+    if options.device == "cpu" or not cuda_available():
         return False, "--device is cpu" if options.device == "cpu" else "there is no GPU"
     try:
         check_version()
