@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         Sample,
         Scored,
     )
-    from radar_fast.series import ScoredRun, score_series
+    from radar_fast.series import FailedRun, ScoredRun, score_series
 
     __version__: str
 
@@ -78,7 +78,7 @@ _HOMES = {
         "Sample",
         "Scored",
     ),
-    "series": ("ScoredRun", "score_series"),
+    "series": ("FailedRun", "ScoredRun", "score_series"),
 }
 """Module -> its public names, the very ones that are imported above for those who read types."""
 
@@ -121,6 +121,7 @@ __all__ = [
     "EngineSpec",
     "Entry",
     "Estimate",
+    "FailedRun",
     "ImageFile",
     "IncompleteError",
     "Markup",

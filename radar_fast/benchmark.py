@@ -1,6 +1,7 @@
 """What is to be scored: a reader's samples, selected, under conditions, surveyed once before anything is scored."""
 
 import hashlib
+import os
 import time
 from array import array
 from collections import Counter
@@ -133,8 +134,11 @@ def survey(samples: Iterable[Sample], root: Path) -> Survey:
 
 def _said(sample: Sample, root: Path) -> bytes:
     """All that a sample says, and which images it has, wherever the data folder lies."""
-    texts = [part if isinstance(part, str) else part.key.removeprefix(f"{root}/") for part in sample.parts]
-    said = (*sample.key, sample.directory, sample.ability, *texts, *sample.candidates, str(sample.answer))
+    inside = f"{os.path.abspath(root)}/"  # noqa: PTH100 - as readers make image paths
+    texts = [part if isinstance(part, str) else part.key.removeprefix(inside) for part in sample.parts]
+    # A directory that is called as the data folder says where the data lie, and nothing of them.
+    directory = "" if sample.directory == root.absolute().name else sample.directory
+    said = (*sample.key, directory, sample.ability, *texts, *sample.candidates, str(sample.answer))
     if hint := sample.metadata.get("hint"):  # read by a prompt that lists the options
         said = (*said, str(hint))
     if letters := sample.metadata.get("letters"):  # and so are these
@@ -146,6 +150,12 @@ def _mark(said: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(said, digest_size=8).digest(), "big")
 
 
+def _settled(data: Path) -> Path:
+    """The same place without links and dots on the way, so that nothing is called after a link; a file keeps its own
+    name, which links give it in a cache."""
+    return data.resolve() if data.is_dir() else data.parent.resolve() / data.name
+
+
 def open_benchmark(config: RunConfig, progress: Progress) -> Benchmark:
     """Open what the configuration's options name, survey it, and say what it is.
 
@@ -155,7 +165,7 @@ def open_benchmark(config: RunConfig, progress: Progress) -> Benchmark:
     """
     started = time.perf_counter()
     reader = open_reader(
-        config.data,
+        _settled(config.data),
         format=config.format,
         fields=config.fields,
         classes=config.classes,

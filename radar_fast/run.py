@@ -9,10 +9,11 @@ from radar_fast.benchmark import Benchmark, open_benchmark
 from radar_fast.config import RunConfig
 from radar_fast.engines import WINDOW, Engine, EngineReport, choose_engine
 from radar_fast.engines.session import EngineSession
-from radar_fast.errors import UsageError
+from radar_fast.errors import IncompleteError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
-from radar_fast.protocols import Protocol, open_protocol
-from radar_fast.results.folder import ResultFolder
+from radar_fast.models.vocabulary import tokenizer_notes
+from radar_fast.protocols import Protocol, open_protocol, prompt_digest
+from radar_fast.results.folder import IDENTITY, ResultFolder
 from radar_fast.results.journal import Journal, read_records
 from radar_fast.results.metrics import summarize as summarize_records
 from radar_fast.results.official import export_official, official_name, writes_prompts
@@ -57,23 +58,29 @@ def score_checkpoint(
         checkpoint = None
         if config.model is not None:
             checkpoint = Checkpoint.open(config.model, trust_remote_code=config.trust_remote_code)
+        spec, why = choose_engine(config.engine, config.options)
+        runs_it = checkpoint if spec.needs_checkpoint else None
+        notes = _sound(runs_it) if runs_it else []
         least, most = config.min_pixels, config.max_pixels
         protocol = open_protocol(
             config.protocol, checkpoint, min_pixels=least, max_pixels=most, image_backend=config.image_backend
         )
-        spec, why = choose_engine(config.engine, config.options)
         options = spec.resolve(checkpoint, config.options)
+        if runs_it:
+            notes += [*tokenizer_notes(runs_it), *protocol.notes]
     with clock.measure("fingerprint"):
         identity: dict[str, Any] = {
+            "version": IDENTITY,
             "model": {"files": checkpoint.fingerprint()} if checkpoint else None,
             "data": {"format": benchmark.reader.format, "samples": found.samples, "sha256": found.digest},
             "protocol": dict(protocol.settings),
+            "prompt": prompt_digest(protocol),
             "engine": {"name": spec.name, **spec.identity(options)},
         }
     if settings := benchmark.conditions.settings():
         identity["conditions"] = settings
     folder.make()
-    with Journal.open(folder.samples) as journal:
+    with Journal.open(folder.samples) as journal, folder.nothing_left_by_failures():
         if not journal.locked:
             progress.say(f"{folder.samples}: the file system has no locks; see that no other run writes to this folder")
         empty = not journal.done and not journal.passing
@@ -89,8 +96,12 @@ def score_checkpoint(
             tell = progress.say if left > 0 else progress.detail
             tell(f"{name}: {len(done)} samples are scored already, {left} are left")
         if left > 0:
+            for note in notes:
+                progress.say(note)
             with clock.measure("engine"):
-                engine = session.open(spec, checkpoint, protocol, options, expected=left)
+                log = config.out.with_name(f"{config.out.name}.{spec.name}.log")
+                engine = session.open(spec, checkpoint, protocol, options, expected=left, log=log)
+                _require_unchanged(runs_it, session)
             before = session.kept
             tell = progress.say if session.anew else progress.detail
             tell(_ready(engine.describe(), clock.seconds()["engine"], f"{config.engine}: {why}" if why else ""))
@@ -99,6 +110,23 @@ def score_checkpoint(
             report = engine.describe() if before is None else engine.describe().since(before)
             folder.amend(engine={**report.to_dict(), **_seconds(clock)})
     return summarize(config.out, official_out=config.official_out)
+
+
+def _sound(checkpoint: Checkpoint) -> list[str]:
+    """See that its weights can be trusted, and how its files are before anything else of them is read; what to say."""
+    _ = checkpoint.state
+    return checkpoint.require_sound()
+
+
+def _require_unchanged(checkpoint: Checkpoint | None, session: EngineSession) -> None:
+    """See that what was fingerprinted is what the engine has loaded. Raises IncompleteError, and closes the engine."""
+    if checkpoint is None:
+        return
+    try:
+        checkpoint.require_unchanged()
+    except IncompleteError:
+        session.close()
+        raise
 
 
 def _refuse_series(out: Path) -> None:

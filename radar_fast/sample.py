@@ -46,11 +46,14 @@ class ReasonKind(StrEnum):
     NO_DISTRACTOR = "no-distractor"
     """Nothing to tell the answer from."""
     AMBIGUOUS_ANSWER = "ambiguous-answer"
-    """A distractor equals the answer, or the answer is none of the options, or several of them."""
+    """A distractor equals the answer, candidates have the same tokens, or the answer is none of the options, or several
+    of them."""
     NOTHING_TO_ASK = "nothing-to-ask"
     """Without its images, or without its text, nothing of the question is left."""
     EMPTY_CANDIDATE = "empty-candidate"
     """A candidate is empty, white space only, or tokenises to nothing."""
+    UNKNOWN_TOKEN = "unknown-token"  # noqa: S105 - no password
+    """A token of the tokenizer's that the model has no embedding for."""
     IMAGE_TAG_MISMATCH = "image-tag-mismatch"
     """Image tags in the text and images of the record do not pair up."""
     MISSING_IMAGE = "missing-image"

@@ -1,5 +1,6 @@
 """Many checkpoints and benchmarks in one engine: the jobs, their order, and their result folders."""
 
+import contextlib
 import re
 import shutil
 import time
@@ -11,12 +12,12 @@ from pathlib import Path
 from radar_fast.benchmark import Benchmark, open_benchmark
 from radar_fast.config import RunConfig
 from radar_fast.engines.session import EngineSession
-from radar_fast.errors import UsageError
+from radar_fast.errors import EngineError, ModelError, RadarError, ResultsError, UsageError
 from radar_fast.results.summary import Summary
 from radar_fast.run import score_checkpoint
 from radar_fast.terminal.progress import Progress, SilentProgress
 
-__all__ = ["NAME", "Job", "ScoredRun", "checkpoint_name", "plan_jobs", "score_series"]
+__all__ = ["NAME", "FailedRun", "Job", "ScoredRun", "checkpoint_name", "plan_jobs", "score_series"]
 
 NAME = "{name}"
 """How a result folder is named after its checkpoint, unless the user says otherwise."""
@@ -51,6 +52,20 @@ class ScoredRun:
     """Its result folder."""
     summary: Summary
     """What its ``summary.json`` holds."""
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """A job that could not be done, and why."""
+
+    benchmark: str
+    """The benchmark's name."""
+    name: str
+    """The checkpoint's."""
+    out: Path
+    """What would have been its result folder. It is there only if samples were recorded before."""
+    error: RadarError
+    """An :class:`~radar_fast.errors.IncompleteError` or BusyError where the same command may work later."""
 
 
 def checkpoint_name(model: Path, template: str = NAME) -> str:
@@ -121,8 +136,11 @@ def score_series(
     *,
     name: str = NAME,
     progress: Progress | None = None,
-) -> list[ScoredRun]:
+) -> list[ScoredRun | FailedRun]:
     """Score checkpoints on benchmarks, in one engine where checkpoints differ in their weights alone.
+
+    A checkpoint that cannot be scored (refused, gone, half-written, or the engine dies of it) is left out, and the
+    others are scored.
 
     Preprocessed images are kept for the next checkpoint in the options' ``preprocess_cache``, or in a folder under
     ``config.out`` that is removed at the end.
@@ -135,12 +153,12 @@ def score_series(
         progress: told what goes on.
 
     Returns:
-        What was scored, benchmark by benchmark, in the order of ``models``.
+        What was scored and what could not be, benchmark by benchmark, in the order of ``models``.
 
     Raises:
         UsageError: two folders of one name.
-        RadarError: as :func:`radar_fast.run.score`. What was scored before stays in the journals, and the same call
-            goes on.
+        RadarError: as :func:`radar_fast.run.score`, where there is only one job; of several, for what is wrong with
+            the options or the data. What was scored before stays in the journals, and the same call goes on.
     """
     progress = progress or SilentProgress()
     chosen: list[Path | None] = [Path(model) for model in models] or [config.model]
@@ -151,17 +169,40 @@ def score_series(
     plan_jobs(chosen, ["?"], config.out, name)  # what is wrong with their names is said before the data are read
     benchmarks: list[Benchmark] = [open_benchmark(each, progress) for each in configs]
     jobs = plan_jobs(chosen, [benchmark.name for benchmark in benchmarks], config.out, name)
-    done: dict[Job, ScoredRun] = {}
-    with EngineSession() as session:
-        for job in jobs:
-            benchmark = benchmarks[job.benchmark]
-            one = replace(configs[job.benchmark], model=job.model, out=job.out)
-            label = job.name if len(benchmarks) == 1 else f"{benchmark.name}/{job.name}"
-            started = time.perf_counter()
-            summary = score_checkpoint(one, benchmark, session, progress, label)
-            done[job] = ScoredRun(benchmark.name, job.name, job.out, summary)
-            if len(jobs) > 1:
-                progress.say(_told(label, summary, time.perf_counter() - started))
-    if config.options.preprocess_cache is None and len(chosen) > 1:
-        shutil.rmtree(ours, ignore_errors=True)
+    done: dict[Job, ScoredRun | FailedRun] = {}
+    try:
+        with EngineSession() as session:
+            for job in jobs:
+                benchmark = benchmarks[job.benchmark]
+                one = replace(configs[job.benchmark], model=job.model, out=job.out)
+                label = job.name if len(benchmarks) == 1 else f"{benchmark.name}/{job.name}"
+                started = time.perf_counter()
+                try:
+                    summary = score_checkpoint(one, benchmark, session, progress, label)
+                except (ModelError, EngineError, ResultsError, UsageError) as error:
+                    if len(jobs) == 1 or (isinstance(error, UsageError) and not done):  # then it is the options
+                        raise
+                    if isinstance(error, EngineError):
+                        session.close()  # whatever state it is in
+                    done[job] = FailedRun(benchmark.name, job.name, job.out, error)
+                    progress.say(f"{label}: not scored: {error}")
+                    continue
+                done[job] = ScoredRun(benchmark.name, job.name, job.out, summary)
+                if len(jobs) > 1:
+                    progress.say(_told(label, summary, time.perf_counter() - started))
+    finally:
+        if config.options.preprocess_cache is None and len(chosen) > 1:
+            shutil.rmtree(ours, ignore_errors=True)
+        if len(jobs) > 1:
+            _remove_empty(config.out)
     return [done[job] for job in sorted(jobs, key=lambda job: job.benchmark)]
+
+
+def _remove_empty(out: Path) -> None:
+    """Remove ``out``, and folders of benchmarks in it, that hold nothing."""
+    with contextlib.suppress(OSError):
+        for inner in out.iterdir():
+            if inner.is_dir():
+                with contextlib.suppress(OSError):
+                    inner.rmdir()
+        out.rmdir()

@@ -84,20 +84,12 @@ class PromptLogprobs:
         import torch
         from vllm import LLM
 
-        from radar_fast.engines.vllm.options import engine_arguments, parse_arguments
+        from radar_fast.engines.vllm.options import arguments_for
 
         checkpoint = setup.checkpoint
         self._protocol = setup.open_protocol(checkpoint)
         self._encoder = Encoder(checkpoint, self._protocol, getattr(torch, setup.options.dtype))
-        arguments = engine_arguments(
-            checkpoint,
-            dtype=setup.options.dtype,
-            device=setup.options.device,
-            pixels=self._protocol.pixels,
-            tiles=self._protocol.tiles,
-            batch_tokens=setup.options.batch_tokens,
-            given=parse_arguments(setup.options.arguments),
-        )
+        arguments = arguments_for(checkpoint, self._protocol, setup.options)
         arguments = {name: value for name, value in arguments.items() if name not in _POOLING_ONLY}
         try:
             self._llm: Any = LLM(**arguments, logprobs_mode="raw_logits")

@@ -16,19 +16,21 @@ from radar_fast.cli.options import (
     sample_options,
     symlink_option,
 )
-from radar_fast.cli.status import INTERRUPTED, exit_by, leave
+from radar_fast.cli.status import INTERRUPTED, TRY_AGAIN, UNSCORED, exit_by, leave
 from radar_fast.cli.types import PATH, Many, ManyCommand, expanded, given, pairs_of
+from radar_fast.errors import BusyError, IncompleteError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from radar_fast.series import ScoredRun
+    from radar_fast.series import FailedRun, ScoredRun
     from radar_fast.terminal.progress import ConsoleProgress
 
 __all__ = ["score"]
 
 
-_STATUSES = """Exit status: 0 done; 1 done, but some samples could not be scored (other than by the 12-image rule);
+_STATUSES = """Exit status: 0 done; 1 done, but some samples or checkpoints could not be scored (a sample
+other than by the 12-image rule);
 2 the input or the usage is wrong; 75 trying again later may help (the result folder is in use, or a checkpoint is not
 complete yet); 130 interrupted: the same command goes on from there."""
 
@@ -109,15 +111,30 @@ def score(
     if config.engine != "fake":
         progress.say("loading torch and transformers...")
     try:
-        from radar_fast.series import NAME, score_series
+        from radar_fast.series import NAME, FailedRun, ScoredRun, score_series
 
         runs = score_series(config, folders, benchmarks, name=name or NAME, progress=progress)
     except KeyboardInterrupt:
         click.echo(f"\nradar-fast: {_kept(progress)}; run the same command again", err=True)  # below the ^C
         leave(INTERRUPTED)
-    _print(console, runs, verbose=verbose)
-    click.echo(f"\n{_pace(progress, len(runs))}results in {config.out}")
-    exit_by(*(run.summary for run in runs))
+    scored = [run for run in runs if isinstance(run, ScoredRun)]
+    failed = [run for run in runs if isinstance(run, FailedRun)]
+    if scored:
+        _print(console, scored, verbose=verbose)
+        click.echo(f"\n{_pace(progress, len(runs))}results in {config.out}")
+    if failed:
+        _list_failed(failed, len(runs), several=len(benchmarks) > 1)
+    exit_by(*(run.summary for run in scored))
+    if failed:
+        leave(TRY_AGAIN if all(isinstance(run.error, BusyError | IncompleteError) for run in failed) else UNSCORED)
+
+
+def _list_failed(failed: "list[FailedRun]", count: int, *, several: bool) -> None:
+    """The checkpoints that were not scored, each with its reason."""
+    click.echo(f"\nradar-fast: {len(failed)} of {count} were not scored:", err=True)
+    for run in failed:
+        name = f"{run.benchmark}/{run.name}" if several else run.name
+        click.echo(f"  {name}: {' '.join(str(run.error).split())}", err=True)
 
 
 def _kept(progress: "ConsoleProgress") -> str:

@@ -10,7 +10,7 @@ from radar_fast.config import RunConfig
 from radar_fast.demo.mini_m3 import write_mini_m3
 from radar_fast.demo.series import write_checkpoints
 from radar_fast.errors import ResultsError
-from radar_fast.series import score_series
+from radar_fast.series import FailedRun, ScoredRun, score_series
 from radar_fast.terminal.growth import growth_tables
 from radar_fast.terminal.progress import progress_on
 
@@ -46,7 +46,11 @@ def show(out: Path, console: Console, *, data_only: bool = False, engine: str = 
         max_pixels=PIXELS,
     )
 
-    steps = [(run.name, run.summary) for run in score_series(config, series, progress=progress)]
+    runs = score_series(config, series, progress=progress)
+    for run in runs:
+        if isinstance(run, FailedRun):
+            raise run.error
+    steps = [(run.name, run.summary) for run in runs if isinstance(run, ScoredRun)]
     for title, table in growth_tables(steps, console.width):
         progress.say(f"\n{title} at training step")
         console.print(table)

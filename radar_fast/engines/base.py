@@ -1,8 +1,9 @@
 """The seam between the pipeline and whatever runs a model: :class:`Engine`, what it says of itself, and its row in the
 table of engines."""
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Self
 from radar_fast.engines.options import EngineOptions
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
-from radar_fast.sample import Prompt, Scored
+from radar_fast.sample import Prompt, Reason, ReasonKind, Scored
 from radar_fast.util.clock import PARTS
 
 if TYPE_CHECKING:
     from radar_fast.engines.encode.context import EngineContext
 
-__all__ = ["WINDOW", "Engine", "EngineReport", "EngineSpec"]
+__all__ = ["WINDOW", "Engine", "EngineReport", "EngineSpec", "reason_of_weights"]
+
+log = logging.getLogger(__name__)
 
 WINDOW = 64
 """Prompts that are scheduled together. An engine may reorder and batch freely within the WINDOW prompts that start at
@@ -121,6 +124,21 @@ class Engine(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def reason_of_weights(name: str, non_finite: Sequence[str]) -> Reason | None:
+    """Why no sample of a checkpoint is scored: weights that are infinite or no number. None where all are numbers.
+
+    Args:
+        name: the checkpoint's.
+        non_finite: names of such weights.
+    """
+    if not non_finite:
+        return None
+    more = f" and {len(non_finite) - 1} more weights" if len(non_finite) > 1 else ""
+    found = f"{name}: {non_finite[0]}{more} hold values that are infinite or no number"
+    log.warning("%s; no sample is scored", found)
+    return Reason(ReasonKind.NON_FINITE, f"{found}; the training has diverged, or the file is damaged")
 
 
 @dataclass(frozen=True, kw_only=True)

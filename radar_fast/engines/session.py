@@ -1,5 +1,6 @@
 """An engine that outlives its checkpoint: the next one that differs in its weights alone takes its place in it."""
 
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -40,6 +41,7 @@ class EngineSession:
         options: EngineOptions,
         *,
         expected: int | None = None,
+        log: Path | None = None,
     ) -> Engine:
         """The engine with this checkpoint in it: the one that is open, if it can take it, else a new one.
 
@@ -51,6 +53,7 @@ class EngineSession:
             protocol: how samples are put to it.
             options: as ``spec.resolve`` has returned them.
             expected: how many prompts are to come.
+            log: where a long account of why it does not start may be written.
 
         Raises:
             UsageError, ModelError: as ``spec.open``; no engine is open afterwards.
@@ -59,13 +62,17 @@ class EngineSession:
         try:
             self.kept, self.anew = None, False
             if self._fits(checkpoint, made_for) and self._engine is not None and checkpoint is not None:
-                if self._checkpoint is not None and self._checkpoint.path == checkpoint.path:
+                if (
+                    self._checkpoint is not None
+                    and self._checkpoint.path == checkpoint.path
+                    and self._checkpoint.state == checkpoint.state
+                ):
                     self.kept = self._engine.describe()
                 else:
                     self._engine.load_weights(checkpoint.path)
             else:
                 self._close_engine()
-                context = EngineContext(expected=expected, fork_server=self._fork_server)
+                context = EngineContext(expected=expected, fork_server=self._fork_server, log=log)
                 self._engine, self.anew = spec.open(checkpoint, protocol, options, context), True
         except BaseException:
             self.close()

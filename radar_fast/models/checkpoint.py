@@ -3,8 +3,7 @@
 Nothing here loads weights. transformers is imported only when the processor is asked for.
 """
 
-import hashlib
-import json
+import stat
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,23 +13,21 @@ from typing import Any
 
 import orjson
 
-from radar_fast.errors import ModelError, one_line
+from radar_fast.errors import IncompleteError, ModelError, one_line
 from radar_fast.models import internvl
 from radar_fast.models.explained import explained
+from radar_fast.models.fingerprint import digests, file_states, prompt_files, weight_digests
 from radar_fast.models.processor import load_processor
-from radar_fast.models.weights import require_shards
+from radar_fast.models.soundness import require_sound
+from radar_fast.models.training_folders import advice
 
 __all__ = ["COMPOSED", "Checkpoint"]
 
 COMPOSED = "composed.json"
 """Written by ``radar-fast compose``: what a folder was put together from, and the protocol its prompts follow."""
 
-_WHOLE = 64 * 2**20
-"""Files up to this size (bytes) are hashed whole."""
-_BLOCKS, _BLOCK = 64, 2**16
-"""Larger files are hashed by this many evenly spaced blocks of this size (bytes), beside name and size."""
-
-_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+_LARGEST = 16 * 2**20
+"""Bytes of a config.json from where on it is none."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +46,17 @@ class Checkpoint:
         """Read ``path/config.json``.
 
         Raises:
-            ModelError: there is no such folder, or no readable config.json in it.
+            IncompleteError: config.json ends too early.
+            ModelError: there is no such folder, or no readable config.json in it; where the folder is one that a
+                trainer writes, what makes a checkpoint of it.
         """
         if not path.is_dir():
             raise ModelError(f"{path}: no such checkpoint folder; --model takes a folder written by save_pretrained")
-        try:
-            config = orjson.loads((path / "config.json").read_bytes())
-        except FileNotFoundError:
-            raise ModelError(
-                f"{path}: no config.json in it; --model takes a folder written by save_pretrained"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{path / 'config.json'}: cannot be read: {error}") from None
+        path = path.resolve()
+        config = _read_config(path)
         if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
             raise ModelError(f"{path / 'config.json'}: no model_type in it; this is no transformers checkpoint")
-        return cls(path.resolve(), config, trust_remote_code)
+        return cls(path, config, trust_remote_code)
 
     @property
     def name(self) -> str:
@@ -121,26 +114,58 @@ class Checkpoint:
         """Whether it is an InternVL, as published or as transformers lays it out."""
         return self.model_type in (internvl.MODEL_TYPE, "internvl")
 
-    def fingerprint(self) -> dict[str, str]:
-        """File name -> SHA-256 of what it holds, for every file in the folder that can change a score.
+    def require_sound(self) -> list[str]:
+        """See that its weights can be trusted: :func:`radar_fast.models.soundness.require_sound`, once.
 
-        Files over 64 MiB are known by their size and 64 evenly spaced blocks of 64 KiB: two checkpoints of one
-        training run have the same headers and sizes, but no block of their weights stays the same, and a copy of a
-        checkpoint keeps its fingerprint.
+        Returns:
+            What a person should know all the same, a line each.
+
+        Raises:
+            IncompleteError, ModelError: as there.
+        """
+        return list(self._soundness)
+
+    @cached_property
+    def _soundness(self) -> list[str]:
+        return require_sound(self.path, self.config, trust_remote_code=self.trust_remote_code)
+
+    def fingerprint(self) -> dict[str, str]:
+        """File name -> SHA-256, for every file in the folder that can change a score.
+
+        See :mod:`radar_fast.models.fingerprint`. A copy of a checkpoint keeps its fingerprint.
 
         Raises:
             IncompleteError: a file that the index of its weights names is not there.
             ModelError: a file cannot be read.
         """
-        require_shards(self.path)
-        try:
-            return {
-                file.name: _digest(file)
-                for file in sorted(self.path.iterdir())
-                if file.is_file() and file.suffix in (".json", ".jinja", ".txt", ".model", ".py", *_WEIGHT_SUFFIXES)
-            }
-        except OSError as error:
-            raise ModelError(f"{self.path}: cannot be read: {error}") from None
+        return dict(sorted({**self._prompt_digests, **weight_digests(self.path)}.items()))
+
+    @cached_property
+    def _prompt_digests(self) -> dict[str, str]:
+        """Of the files but weights, as they were when first asked for: the folder may be gone when another comes."""
+        return digests(self.path, self.config, code=self.trust_remote_code)
+
+    @cached_property
+    def state(self) -> dict[str, tuple[int, int, int]]:
+        """What tells that its files were written to or replaced, as it was when this was first asked for."""
+        return self._state()
+
+    def _state(self) -> dict[str, tuple[int, int, int]]:
+        weights = (file for suffix in ("safetensors", "bin") for file in self.path.glob(f"*.{suffix}"))
+        return file_states(self.path, [self.path / "config.json", *prompt_files(self.path, code=True), *weights])
+
+    def require_unchanged(self) -> None:
+        """See that nobody wrote to its files since :attr:`state` was first asked for.
+
+        Raises:
+            IncompleteError: somebody did, so that nobody knows which weights were loaded.
+        """
+        before, now = self.state, self._state()
+        if changed := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
+            raise IncompleteError(
+                f"{self.path}: {changed[0]} changed while it was being read; still being written? Score it once it is "
+                "whole"
+            )
 
     def differing_files(self, other: "Checkpoint") -> list[str]:
         """Names of the files, weights apart, in which two checkpoints differ: what prompts are made by, and the model.
@@ -151,11 +176,11 @@ class Checkpoint:
         Raises:
             ModelError: a file cannot be read.
         """
-        names = ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
-        found = [name for name in names if _content(self.path / name) != _content(other.path / name)]
-        silent = ("_name_or_path", "transformers_version")
-        mine, theirs = ({k: v for k, v in each.config.items() if k not in silent} for each in (self, other))
-        return [*found, "config.json"] if mine != theirs else found
+        mine, theirs = self._prompt_digests, other._prompt_digests
+        found = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+        if "config.json" not in found and self.dtype != other.dtype:
+            found.append("config.json")
+        return found
 
     def successor(self, path: Path) -> "Checkpoint":
         """The checkpoint at ``path``, if it can take this one's place in a session.
@@ -197,23 +222,21 @@ class Checkpoint:
         return explained(self.path, self.model_type, self.architecture, part)
 
 
-def _content(file: Path) -> str | None:
-    """A digest of a small file; None where there is none. Raises ModelError."""
+def _read_config(path: Path) -> Any:
+    """``config.json``. Raises IncompleteError, ModelError."""
+    file = path / "config.json"
     try:
-        return _digest(file)
+        state = file.stat()
+        if not stat.S_ISREG(state.st_mode) or state.st_size > _LARGEST:
+            raise ModelError(f"{file}: no regular file of at most {_LARGEST} bytes; this is no transformers checkpoint")
+        raw = file.read_bytes()
+        return orjson.loads(raw)
     except FileNotFoundError:
-        return None
+        told = advice(path) or "no config.json in it; --model takes a folder written by save_pretrained"
+        raise ModelError(f"{path}: {told}") from None
+    except ValueError as error:
+        if not raw:
+            raise IncompleteError(f"{file}: incomplete; still being written? It is empty") from None
+        raise ModelError(f"{file}: cannot be read: {one_line(error)}") from None
     except OSError as error:
-        raise ModelError(f"{file}: cannot be read: {error}") from None
-
-
-def _digest(file: Path) -> str:
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        if size <= _WHOLE:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-        digest = hashlib.sha256(json.dumps(size).encode())
-        for block in range(_BLOCKS):
-            stream.seek((size - _BLOCK) * block // (_BLOCKS - 1))
-            digest.update(stream.read(_BLOCK))
-        return digest.hexdigest()
+        raise ModelError(f"{file}: cannot be read: {one_line(error)}") from None

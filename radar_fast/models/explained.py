@@ -27,9 +27,11 @@ def explained(path: Path, model_type: str, architecture: str, part: str) -> Iter
     except ModelError:
         raise
     except ImportError as error:
+        text = one_line(error)
+        if "torchvision" in text:
+            text += "; if it is of another build than torch, uninstall it (radar-fast does not need it)"
         raise ModelError(
-            f"transformers cannot be imported: {one_line(error)}; if a torchvision of another build than torch is "
-            "installed, uninstall it (radar-fast does not need it)"
+            f"{path}: the {part} cannot be loaded: a package is missing or does not load: {text}"
         ) from error
     except Exception as error:
         text = " ".join(str(error).split())

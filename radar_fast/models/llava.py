@@ -6,6 +6,7 @@ A base language model, a CLIP or SigLIP tower and a projector (``mm_projector.bi
 Weights go from file to file a shard at a time. The folder appears complete, or not at all.
 """
 
+import hashlib
 import json
 import re
 import secrets
@@ -113,7 +114,12 @@ def compose(llm: Path, vision: Path, out: Path, projector: Path | None = None) -
         config.save_pretrained(temporary)
         processor.save_pretrained(temporary)
         write_weights(parts, temporary)
-        made_of = {"llm": llm.name, "vision": vision.name, "projector": projector.name if projector else None}
+        made_of = {
+            "llm": llm.name,
+            "vision": vision.name,
+            "projector": projector.name if projector else None,
+            "digests": _digests(language, tower, projector),
+        }
         shape = {"image_aspect_ratio": aspect} if aspect == "pad" else {}
         (temporary / COMPOSED).write_text(json.dumps({"protocol": kind.protocol, **shape, **made_of}, indent=2) + "\n")
         sync_folder(temporary)
@@ -123,6 +129,15 @@ def compose(llm: Path, vision: Path, out: Path, projector: Path | None = None) -
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Composed(out, kind.protocol, image_token, config.image_seq_length, len(parts))
+
+
+def _digests(language: Checkpoint, tower: Checkpoint, projector: Path | None) -> dict[str, Any]:
+    """What tells the parts from others: of each its files' fingerprints."""
+    found: dict[str, Any] = {"llm": language.fingerprint(), "vision": tower.fingerprint()}
+    if projector is not None:
+        with projector.open("rb") as stream:
+            found["projector"] = {projector.name: hashlib.file_digest(stream, "sha256").hexdigest()}
+    return found
 
 
 # What it is ----------------------------------------------------------------------------------------------------------

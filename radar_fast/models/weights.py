@@ -1,9 +1,14 @@
-"""A checkpoint's weight files: which there are, and their tensors one at a time.
+"""A checkpoint's weight files: which of a folder's count, and their tensors one at a time.
 
 safetensors and, where there is nothing else, PyTorch's own format, of which only tensors are read. Either way a file is
 mapped into memory: what is not looked at is not read, and nothing is held twice. torch is imported only when asked for.
+
+Which files count is where the libraries part ways: of a single file beside shards with an index transformers takes the
+first and vLLM the second, and without an index vLLM takes whatever ends in ``.safetensors``. Where they would read
+different weights nothing is read.
 """
 
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +17,12 @@ from typing import TYPE_CHECKING
 import orjson
 
 from radar_fast.errors import IncompleteError, ModelError, one_line
+from radar_fast.models.training_folders import advice
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["require_shards", "tensors_of", "weight_files"]
+__all__ = ["require_shards", "spare_weights", "tensors_of", "weight_files"]
 
 _KINDS = (
     ("model.safetensors.index.json", "model.safetensors"),
@@ -24,20 +30,54 @@ _KINDS = (
 )
 """(index of shards, single file), in the order of preference."""
 
+_NO_WEIGHTS = ("training_args.bin", "optimizer.bin", "scheduler.bin", "scaler.bin", "mm_projector.bin")
+"""What lies beside weights under a name that weights could have: a trainer's own, and LLaVA's projector once more."""
+
 
 def weight_files(folder: Path) -> list[Path]:
     """The files that hold a checkpoint's weights, all there, sorted by name.
 
     Raises:
-        IncompleteError: one that the index names is not there.
-        ModelError: there are none.
+        IncompleteError: the index, or a file that it names, is not there.
+        ModelError: there are none, or more than one set of them, or the folder is no checkpoint.
     """
+    names = sorted(entry.name for entry in folder.iterdir())
     for index, single in _KINDS:
+        suffix = Path(single).suffix
+        there = [name for name in names if name.endswith(suffix) and not name.endswith(_NO_WEIGHTS)]
         if (folder / index).is_file():
-            return _shards(folder / index)
+            files = _shards(folder / index)
+            if (folder / single).exists() and folder / single not in files:
+                raise _two_sets(folder, single, index)
+            if suffix == ".safetensors":
+                _refuse_consolidated(folder, there, index)
+                return files  # both engines read what the index names, and nothing else
+            _refuse_others(folder, there, [file.name for file in files])
+            return files
         if (folder / single).is_file():
+            _refuse_others(folder, there, [single])
             return [folder / single]
-    raise ModelError(f"{folder}: no weights in it; expected model.safetensors or pytorch_model.bin, whole or in shards")
+        if parts := [name for name in there if re.search(r"-\d+-of-\d+\.", name)]:
+            raise IncompleteError(
+                f"{folder}: incomplete; still being written? It holds {parts[0]} and no {index}, which is written last"
+            )
+    if told := advice(folder):
+        raise ModelError(f"{folder}: {told}")
+    raise ModelError(
+        f"{folder}: no weights in it, so that the model cannot be loaded; expected model.safetensors or "
+        "pytorch_model.bin, whole or in shards"
+    )
+
+
+def spare_weights(folder: Path) -> list[str]:
+    """Names of weight files beside those that count: PyTorch's where safetensors are there."""
+    if any((folder / name).is_file() for name in _KINDS[0]):
+        return sorted(
+            entry.name
+            for entry in folder.iterdir()
+            if re.fullmatch(r"pytorch_model.*\.bin", entry.name) or entry.name == _KINDS[1][0]
+        )
+    return []
 
 
 def require_shards(folder: Path) -> None:
@@ -52,15 +92,36 @@ def require_shards(folder: Path) -> None:
             _shards(folder / index)
 
 
+def _two_sets(folder: Path, one: str, other: str) -> ModelError:
+    return ModelError(
+        f"{folder}: two sets of weights, {one} and {other}; transformers and vLLM disagree on which counts. Remove the "
+        "one that is not meant"
+    )
+
+
+def _refuse_others(folder: Path, there: list[str], counted: list[str]) -> None:
+    """Raise ModelError for weights that vLLM would read as well, and transformers would not."""
+    if others := [name for name in there if name not in counted]:
+        raise _two_sets(folder, counted[0], others[0])
+
+
+def _refuse_consolidated(folder: Path, there: list[str], index: str) -> None:
+    """Raise ModelError for Mistral's own format, which vLLM prefers to what an index names."""
+    if others := [name for name in there if name.startswith("consolidated")]:
+        raise _two_sets(folder, others[0], index)
+
+
 def _shards(index: Path) -> list[Path]:
     try:
         names = sorted(set(orjson.loads(index.read_bytes())["weight_map"].values()))
         files = [index.parent / name for name in names]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, ValueError) and index.stat().st_size == 0:
+            raise IncompleteError(f"{index}: incomplete; still being written? It is empty") from None
         raise ModelError(f"{index}: cannot be read: {one_line(error)}") from None
     for name, file in zip(names, files, strict=True):
-        if Path(name).name != name:
-            raise ModelError(f"{index}: names {name!r}, which is no file beside it")
+        if Path(name).name != name or name == "..":
+            raise ModelError(f"{index}: names {name!r}, which is no file beside it; weights lie in the folder itself")
         if not file.is_file():
             raise IncompleteError(
                 f"{index}: names {name}, which is not in the folder; wait until it is written, or fetch it"

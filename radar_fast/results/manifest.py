@@ -17,8 +17,9 @@ class Manifest:
     """What ``run.json`` says; the fields are its keys, beside ``format``."""
 
     identity: Mapping[str, Any]
-    """What must be the same for two runs' samples to stand in one journal: ``model``, ``data``, ``protocol``,
-    ``engine``, and ``conditions`` where they are not the usual ones. Nested mappings with strings and numbers."""
+    """What must be the same for two runs' samples to stand in one journal: ``version`` of what it is made of,
+    ``model``, ``data``, ``prompt``, ``protocol``, ``engine``, and ``conditions`` where they are not the usual ones.
+    Nested mappings with strings and numbers."""
     configuration: Mapping[str, Any]
     """The options as given, for the record."""
     created: str = ""

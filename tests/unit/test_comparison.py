@@ -235,7 +235,7 @@ def test_two_folders_and_what_differs(tmp_path: Path) -> None:
     two = write_run(tmp_path / "two", 2, conditions={"without": "image"})
     found = compare(one, two, bootstrap=50)
     assert (found.first, found.second) == (str(one), str(two))
-    assert found.differing == ("conditions.without was absent, is image", "model: /ckpt/one and /ckpt/two")
+    assert found.differing == ("--without was not given, is image", "model: /ckpt/one and /ckpt/two")
     assert (found.overall.paired, found.overall.only_first) == (58, 0)
     expected = compare_tables(read_run(one).table.outcomes, read_run(two).table.outcomes, bootstrap=50)
     assert (found.tasks, found.overall) == (expected.tasks, expected.overall)

@@ -1,5 +1,6 @@
 """Composing LLaVA from its parts: every weight where it belongs, whatever does not fit refused, all or nothing."""
 
+import hashlib
 import json
 import pickle
 from collections.abc import Callable
@@ -60,6 +61,11 @@ def test_every_weight_is_where_it_belongs_to_the_bit(
 ) -> None:
     monkeypatch.setattr(llava_parts, "SHARD_BYTES", 40_000)
     made = compose(parts / "llm", parts / "siglip", tmp_path / "out", parts / "mm_projector.bin")
+    digests = json.loads((tmp_path / "out" / "composed.json").read_text())["digests"]
+    assert digests["llm"] == Checkpoint.open(parts / "llm").fingerprint()
+    assert digests["vision"] == Checkpoint.open(parts / "siglip").fingerprint()
+    projector = hashlib.sha256((parts / "mm_projector.bin").read_bytes()).hexdigest()
+    assert digests["projector"] == {"mm_projector.bin": projector}
     found = weights_of(tmp_path / "out")
     assert made.weights == len(found)
     shards = sorted(tmp_path.glob("out/*.safetensors"))

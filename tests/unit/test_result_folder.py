@@ -11,7 +11,8 @@ from bench_data import write_jsonl
 
 from radar_fast import RunConfig, Summary, compare, score, summarize
 from radar_fast.errors import ResultsError
-from radar_fast.results.folder import ResultFolder, differences
+from radar_fast.results.differing import told_differences
+from radar_fast.results.folder import ResultFolder
 from radar_fast.results.journal import read_records
 from radar_fast.results.manifest import Manifest
 
@@ -123,7 +124,7 @@ def test_a_folder_is_claimed_once(tmp_path: Path) -> None:
     assert (manifest.model, manifest.samples, manifest.engine) == ("/ckpt", 4, {})
     assert "radar-fast" in manifest.versions
     other = {**identity, "engine": {"dtype": "bfloat16"}}
-    message = r"--out .*another configuration; name another --out.*engine\.dtype was float32, is bfloat16"
+    message = r"--out .*another configuration; name another --out.*--dtype was float32, is bfloat16"
     with pytest.raises(ResultsError, match=message):
         folder.claim(other, {}, empty=False)
     folder.amend(engine={"name": "fake"})
@@ -133,9 +134,58 @@ def test_a_folder_is_claimed_once(tmp_path: Path) -> None:
         folder.claim(identity, {}, empty=False)
 
 
-def test_differences_name_the_path_and_both_values() -> None:
-    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": {"e": "x" * 30}}) == [
-        "a.c was 2, is 3",
-        "d.e was absent, is xxxxxxxxxxxx...",
+def differing(old: dict[str, Any], new: dict[str, Any], **options: tuple[Any, Any]) -> list[str]:
+    before, after = ({name: pair[side] for name, pair in options.items()} for side in (0, 1))
+    return told_differences(old, new, before, after)
+
+
+def test_differences_are_told_by_option_and_file() -> None:
+    old = {
+        "protocol": {"name": "chat", "min_pixels": None},
+        "model": {"files": {"merges.txt": "a", "config.json": "b"}},
+    }
+    new = {"protocol": {"name": "plain", "min_pixels": 4}, "model": {"files": {"vocab.json": "a", "config.json": "c"}}}
+    assert differing(old, new) == [
+        "--protocol was chat, is plain",
+        "--min-pixels was not given, is 4",
+        "--model: merges.txt is not there any more",
+        "--model: config.json is another",
+        "--model: vocab.json was not there",
     ]
-    assert differences({"a": [1]}, {"a": [1]}) == []
+    assert differing({"a": {"b": 1}}, {"a": {"b": 1}, "d": {"e": "x" * 50}}) == [f"d.e was not given, is {'x' * 32}..."]
+    assert differing({"prompt": "a"}, {"prompt": "b"})[0].startswith("the prompt is rendered otherwise")
+    assert differing(new, new, tasks=(["a"], ["b"])) == [], "the same samples by other words"
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "told"),
+    [
+        ("tasks", (["a*"], ["a*", "b*"]), "--tasks was a*, is a* b*"),
+        ("limit", (None, 6), "--limit was not given, is 6"),
+        ("fields", ({}, {"hint": "clue"}), "--field was not given, is hint=clue"),
+        ("data", ("/here", "/there"), "--data: the data are not what they were: 4 samples, now 6"),
+    ],
+)
+def test_other_samples_are_told_by_the_option_that_picks_them(option: str, values: tuple[Any, Any], told: str) -> None:
+    old, new = ({"data": {"samples": count, "sha256": str(count)}} for count in (4, 6))
+    assert differing(old, new, **{option: values}) == [told]
+
+
+def test_a_folder_of_an_earlier_version_is_not_gone_on_with(old: ResultFolder) -> None:
+    before = old.run.read_bytes(), old.samples.read_bytes()
+    with pytest.raises(
+        ResultsError, match=r"--out .*old: an earlier version of radar-fast began it.*name another --out"
+    ):
+        old.claim({"version": 2, **old_results.RUN["identity"]}, {}, empty=False)
+    assert (old.run.read_bytes(), old.samples.read_bytes()) == before
+
+
+def test_a_failure_leaves_nothing_unless_something_was_recorded(tmp_path: Path) -> None:
+    folder = ResultFolder(tmp_path / "series" / "step-1")
+    for recorded in (False, True):
+        folder.make()
+        folder.run.write_text("{}")
+        folder.samples.write_text("a line\n" if recorded else "")
+        with pytest.raises(KeyError), folder.nothing_left_by_failures():
+            raise KeyError
+        assert (tmp_path / "series").exists() == folder.run.exists() == recorded

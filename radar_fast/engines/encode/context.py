@@ -1,6 +1,7 @@
 """What is known of a run beside its options when an engine is opened: it decides nothing but what pays."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from radar_fast.engines.encode.fork_server import ForkServer
 from radar_fast.engines.options import EngineOptions
@@ -19,6 +20,8 @@ class EngineContext:
     """How many prompts are to come; None: not known."""
     fork_server: ForkServer | None = None
     """What worker processes are to be forked from, where it has been started already; the engine does not close it."""
+    log: Path | None = None
+    """Where the engine is to write a long account of why it does not start."""
 
 
 def prefers_processes(options: EngineOptions, expected: int | None) -> bool:

@@ -14,6 +14,7 @@ from radar_fast.engines.encode.tokens import PromptTokenizer, Tokens, least_posi
 from radar_fast.errors import UsageError, one_line
 from radar_fast.images import read_image
 from radar_fast.models.checkpoint import Checkpoint
+from radar_fast.models.vocabulary import vocabulary_of
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, ReasonKind
 from radar_fast.util.clock import Clock
@@ -87,7 +88,9 @@ class Encoder:
         if protocol.tiles is not None:
             self._processor.image_processor.crop_to_patches = True
             self._processor.image_processor.max_patches = protocol.tiles
-        self._tokens = PromptTokenizer(self._processor.tokenizer, self._processor.image_token)
+        self._tokens = PromptTokenizer(
+            self._processor.tokenizer, self._processor.image_token, vocabulary_of(checkpoint.config)
+        )
         self._tap = ImageTap(self._processor.image_processor)
         self._prepared: ImageCache | None = None
         self._reuse_is_checked = False

@@ -9,16 +9,18 @@ Images are one token each here; :func:`weave` puts in the many tokens that a pro
 """
 
 import copy
-import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
+
+from tokenizers import AddedToken
 
 from radar_fast.engines.encode.safe_cuts import SafeCuts
 from radar_fast.errors import ModelError
+from radar_fast.models.vocabulary import special_pattern, special_tokens
 from radar_fast.sample import Prompt, Reason, ReasonKind
 
 __all__ = ["PromptTokenizer", "Split", "Tokens", "least_positions", "split_candidates", "weave"]
@@ -103,16 +105,18 @@ class Tokens:
 class PromptTokenizer:
     """Tokenises prompts by one transformers tokenizer. Safe to call from several threads."""
 
-    def __init__(self, tokenizer: Any, image_token: str) -> None:
+    def __init__(self, tokenizer: Any, image_token: str, rows: int | None = None) -> None:
         """Settle the tokenizer.
 
         Args:
             tokenizer: a transformers tokenizer, which nobody else may change from now on.
             image_token: what stands for an image in a prompt's text.
+            rows: of the model's embedding; None: not known.
         """
         self._tokenizer, self._image_token = tokenizer, image_token
         self.image_id: int = tokenizer.convert_tokens_to_ids(image_token)
-        self._special = _any_of(_special_tokens(tokenizer) | {image_token})
+        self._special = special_pattern(tokenizer, image_token)
+        self._rows = rows
         self._once = threading.Lock()
         # The first call settles the tokenizer's padding and truncation; later calls only read them, so that threads
         # may share it.
@@ -146,7 +150,31 @@ class PromptTokenizer:
         for candidate, sequence in zip(prompt.candidates, joint, strict=True):
             if len(sequence) <= len(prefix):
                 return Reason(ReasonKind.EMPTY_CANDIDATE, f"candidate {candidate!r} tokenises to nothing")
+        if reason := self._unfit(prompt, prefix, joint):
+            return reason
         return Tokens(tuple(prefix), split_candidates(prefix, joint), defaced, defaced == text, add_special)
+
+    def _unfit(self, prompt: Prompt, prefix: list[int], joint: list[list[int]]) -> Reason | None:
+        """Why these tokens cannot be scored, if they cannot."""
+        first: dict[tuple[int, ...], str] = {}
+        for candidate, sequence in zip(prompt.candidates, joint, strict=True):
+            other = first.setdefault(tuple(sequence), candidate)
+            if other != candidate:
+                return Reason(
+                    ReasonKind.AMBIGUOUS_ANSWER,
+                    f"candidates {other!a} and {candidate!a} have the same tokens, and no model tells them apart",
+                )
+        if self._rows is None:
+            return None
+        beyond = {index for sequence in (prefix, *joint) for index in sequence if index >= self._rows} - {self.image_id}
+        if beyond:
+            token = self._tokenizer.convert_ids_to_tokens(min(beyond))
+            return Reason(
+                ReasonKind.UNKNOWN_TOKEN,
+                f"token {token!r} has the id {min(beyond)}, and the model's embedding {self._rows} rows; take the "
+                "tokenizer that belongs to the model",
+            )
+        return None
 
     def ids(self, texts: list[str], *, add_special: bool) -> list[list[int]]:
         """Token ids of each text as it stands, special tokens recognised; ``add_special`` puts the tokenizer's own
@@ -163,53 +191,66 @@ class PromptTokenizer:
         return [head + tail for tail in self.ids([text[at:] + ending for ending in endings], add_special=False)]
 
     def _faithful_ids(self, pieces: list[tuple[str, bool]], add_special: bool) -> list[int]:
-        """Ids of (text, trusted) pieces in which only trusted special tokens are recognised.
+        """Ids of (text, trusted) pieces, as one text, in which only trusted special tokens are recognised.
 
-        The tokenizer cuts its input at special tokens and never merges across them, so the runs between trusted ones
-        can be tokenised one by one.
+        Each of those goes in as a stand-in, an added token of the literal tokenizer that cuts the text where the
+        special token would, and whose id is then put back: so a space that the tokenizer puts before a text, or before
+        every piece of it, stands where it would stand if the untrusted tokens were plain text.
         """
-        runs: list[str] = [""]
-        marks: list[str] = []
-        for text, trusted in pieces:
-            if not trusted:
-                runs[-1] += text
-                continue
-            end = 0
-            for match in self._special.finditer(text):
-                runs[-1] += text[end : match.start()]
-                marks.append(match.group())
-                runs.append("")
-                end = match.end()
-            runs[-1] += text[end:]
-        ids: list[int] = list(self._tokenizer("", add_special_tokens=True)["input_ids"]) if add_special else []
-        for index, run in enumerate(runs):
-            if run:
-                ids += self._literal_tokenizer(run, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-            if index < len(marks):
-                ids.append(self._tokenizer.convert_tokens_to_ids(marks[index]))
-        return ids
+        literal = self._literal_tokenizer
+        text = "".join(
+            self._special.sub(lambda match: literal.stand_ins[match.group()], piece) if trusted else piece
+            for piece, trusted in pieces
+        )
+        ids = literal.tokenizer(text, add_special_tokens=add_special, split_special_tokens=True)["input_ids"]
+        return [literal.meant.get(index, index) for index in ids]
 
     @property
-    def _literal_tokenizer(self) -> Any:
+    def _literal_tokenizer(self) -> "_Literal":
         """A tokenizer of its own for text in which nothing is special: the setting sticks to the object."""
         with self._once:
             return self._literal
 
     @cached_property
-    def _literal(self) -> Any:
-        literal = copy.deepcopy(self._tokenizer)
-        literal("warm-up", add_special_tokens=False, split_special_tokens=True)  # sets it, before threads share it
-        return literal
+    def _literal(self) -> "_Literal":
+        return _Literal.of(self._tokenizer, special_tokens(self._tokenizer) | {self._image_token})
 
 
-def _special_tokens(tokenizer: Any) -> set[str]:
-    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return {token for token in added | set(tokenizer.all_special_tokens) if token}
+@dataclass(frozen=True)
+class _Literal:
+    """A tokenizer to which special tokens are plain text, with stand-ins for those that are meant."""
 
+    tokenizer: Any
+    stand_ins: Mapping[str, str]
+    """A special token -> what stands for it."""
+    meant: Mapping[int, int]
+    """Id of a stand-in -> that of its special token."""
 
-def _any_of(tokens: set[str]) -> re.Pattern[str]:
-    """Longest first, so that no token hides behind a shorter one that it begins with."""
-    return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=lambda token: (-len(token), token))))
+    @classmethod
+    def of(cls, tokenizer: Any, special: Iterable[str]) -> Self:
+        literal = copy.deepcopy(tokenizer)
+        how = {str(token): token for token in tokenizer.added_tokens_decoder.values()}
+        # Of characters that are nobody's, so that no text has one by accident.
+        stand_ins = {token: f"\U000f7adaradar{number}\U000f7ada" for number, token in enumerate(sorted(special))}
+        literal.add_tokens(
+            [
+                AddedToken(
+                    stand_in,
+                    lstrip=token in how and how[token].lstrip,
+                    rstrip=token in how and how[token].rstrip,
+                    normalized=False,
+                    special=False,
+                )
+                for token, stand_in in stand_ins.items()
+            ]
+        )
+        meant = {
+            literal.convert_tokens_to_ids(stand_in): tokenizer.convert_tokens_to_ids(token)
+            for token, stand_in in stand_ins.items()
+        }
+        # A call settles its settings, before threads share it.
+        literal("warm-up", add_special_tokens=True, split_special_tokens=True)
+        return cls(literal, stand_ins, meant)
 
 
 def weave(faithful: Sequence[int], plain: Sequence[int], expanded: Sequence[int], image_id: int) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from radar_fast.engines.base import WINDOW, Engine, EngineReport
+from radar_fast.engines.base import WINDOW, Engine, EngineReport, reason_of_weights
 from radar_fast.engines.device import device_name, dtype_name
 from radar_fast.engines.encode.context import EngineContext
 from radar_fast.engines.encode.encoder import Encoded, Encoder
@@ -22,7 +22,7 @@ from radar_fast.engines.encode.pool import Pool, choose_worker_kind
 from radar_fast.engines.options import EngineOptions
 from radar_fast.engines.transformers.attention import choose_attention
 from radar_fast.engines.transformers.forward import Forward
-from radar_fast.engines.transformers.loading import load_model
+from radar_fast.engines.transformers.loading import load_model, non_finite_weights
 from radar_fast.engines.transformers.packing import packed_length, plan, plan_flat
 from radar_fast.errors import EngineError
 from radar_fast.models.checkpoint import Checkpoint
@@ -92,11 +92,15 @@ class TransformersEngine(Engine):
 
     def _load(self, checkpoint: Checkpoint) -> Forward:
         model = load_model(checkpoint, self._dtype, self._device)
+        self._unsound = reason_of_weights(checkpoint.name, non_finite_weights(model))
         image = self._encoder.image_token_id
         return Forward(model, checkpoint.name, self._attention, self._dtype, self._device, image, self._clock)
 
     def score(self, prompts: Iterable[Prompt]) -> Iterator[Scored]:
         """One :class:`Scored` per prompt, reordered within each window of WINDOW prompts."""
+        if self._unsound is not None:
+            yield from (Scored(prompt.sample, reason=self._unsound) for prompt in prompts)
+            return
         encoded = map_ahead(self._pool, self._encode, prompts, AHEAD, size=_bytes, most=AHEAD_BYTES)
         self._scoring = True
         try:

@@ -4,20 +4,25 @@ from typing import Any
 
 import torch
 
-from radar_fast.errors import ModelError
+from radar_fast.errors import ModelError, one_line
 from radar_fast.models import internvl
+from radar_fast.models.architecture import require_matching
 from radar_fast.models.checkpoint import Checkpoint
+from radar_fast.models.soundness import quantisation
 from radar_fast.models.weights import tensors_of, weight_files
 
-__all__ = ["load_model"]
+__all__ = ["load_model", "non_finite_weights"]
 
 
 def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device) -> Any:
     """The checkpoint's transformers image-text-to-text model, in evaluation mode on ``device``.
 
     Raises:
-        ModelError: it cannot be loaded, weights are missing, or it has no LM head over a base model.
+        IncompleteError: its files are not whole.
+        ModelError: it is not sound, cannot be loaded, or has no LM head over a base model.
     """
+    checkpoint.require_sound()
+    _require_package(checkpoint)
     if checkpoint.model_type == internvl.MODEL_TYPE:
         return _load_internvl(checkpoint, dtype).to(device)
     with checkpoint.explained("model"):
@@ -30,13 +35,47 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device)
             local_files_only=True,
             trust_remote_code=checkpoint.trust_remote_code,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, with their names
         )
-    if missing := sorted(report["missing_keys"]):
-        shown = ", ".join(missing[:3])
-        raise ModelError(f"{checkpoint.path}: {len(missing)} weights are missing from the checkpoint, e.g. {shown}")
+    require_matching(checkpoint.path, report)  # once more: of a quantised one, or of pickles, little was known before
     if not hasattr(model, "model") or model.get_output_embeddings() is None:
         raise ModelError(f"{checkpoint.path}: {checkpoint.architecture} has no LM head over a base model")
     return model.eval().to(device)
+
+
+@torch.inference_mode()
+def non_finite_weights(model: Any) -> list[str]:
+    """Names of the weights in which a value is infinite or no number. Each is read once; nothing is allocated."""
+    found = []
+    for name, weight in model.named_parameters():
+        if weight.dtype in (torch.float32, torch.float16, torch.bfloat16) and weight.numel():
+            low, high = torch.aminmax(weight)
+            if not (torch.isfinite(low) and torch.isfinite(high)):
+                found.append(name)
+    return found
+
+
+def _require_package(checkpoint: Checkpoint) -> None:
+    """See that transformers has what the checkpoint's quantisation needs, which it otherwise says in many ways.
+
+    Raises:
+        ModelError: names the method and what is missing.
+    """
+    method = quantisation(checkpoint.config)
+    if method is None:
+        return
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    config = checkpoint.config.get("quantization_config")
+    try:
+        if config is not None:
+            AutoHfQuantizer.from_config(config, pre_quantized=True).validate_environment(device_map=None)
+    except Exception as error:  # each method raises what it likes
+        raise ModelError(
+            f"{checkpoint.path / 'config.json'}: quantised by {method}, and transformers cannot load that here: "
+            f"{one_line(error)}; install what it names, take --engine vllm, or give the checkpoint before it was "
+            "quantised"
+        ) from None
 
 
 def _load_internvl(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
@@ -65,11 +104,5 @@ def _load_internvl(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, with their names
         )
-    for problem in ("missing", "unexpected", "mismatched"):
-        if keys := sorted(str(key) for key in report[f"{problem}_keys"]):
-            shown = ", ".join(keys[:3])
-            raise ModelError(
-                f"{checkpoint.path}: {len(keys)} weights are {problem} where an {internvl.ARCHITECTURE} is to be read, "
-                f"e.g. {shown}; see that all shards are there"
-            )
+    require_matching(checkpoint.path, report)
     return model.eval()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from radar_fast.engines.base import WINDOW, Engine, EngineReport
+from radar_fast.engines.base import WINDOW, Engine, EngineReport, reason_of_weights
 from radar_fast.engines.device import dtype_name
 from radar_fast.engines.encode.context import EngineContext
 from radar_fast.engines.options import EngineOptions
@@ -21,6 +21,7 @@ from radar_fast.engines.vllm.compat import check_version, installed_version
 from radar_fast.engines.vllm.prepare import Preparer, Ready
 from radar_fast.engines.vllm.preprocessor import without_sent_images
 from radar_fast.engines.vllm.process import end_waiting_when_dead, set_environment
+from radar_fast.engines.vllm.startup import StartupLog, root_cause
 from radar_fast.errors import EngineError, ModelError, RadarError, UsageError, one_line
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
@@ -70,12 +71,15 @@ class VllmEngine(Engine):
     ) -> None:
         """``options``: with device and dtype resolved."""
         check_version()
+        checkpoint.require_sound()
         set_environment()
         started = time.perf_counter()
         self._checkpoint, self._protocol = checkpoint, protocol
         self._device = options.device
         self._dtype: torch.dtype = getattr(torch, options.dtype)
+        self._log = context.log
         self._engine = self._start(options)
+        self._unsound = self._non_finite()
         self._device_name = _device_name(self._device)
         end_waiting_when_dead(self._engine)
         self._segments = segments_of_ours()
@@ -95,6 +99,9 @@ class VllmEngine(Engine):
         waiting: deque[Future[Ready | Scored]] = deque()
         stream = _by_image(prompts)
         samples_left: dict[int, Ready] = {}
+        if self._unsound is not None:
+            yield from (Scored(prompt.sample, reason=self._unsound) for prompt in prompts)
+            return
         if self._scoring:
             raise EngineError("score: another score() of this engine is still under way; use up what it yields first")
         self._scoring = True
@@ -141,12 +148,14 @@ class VllmEngine(Engine):
             raise EngineError("load_weights: samples are still being scored; use up what score() yields first")
         started = time.perf_counter()
         checkpoint = self._checkpoint.successor(path)
+        checkpoint.require_sound()
         try:
             self._engine.collective_rpc("radar_load_weights", args=(str(checkpoint.path),))
             self.drop_caches()
         except Exception as error:
             raise ModelError(f"{path}: vLLM cannot load these weights: {one_line(error)}") from error
         self._checkpoint = checkpoint
+        self._unsound = self._non_finite()
         self._encoded_before, _ = self._worker_counts()
         self._last, self._counts = (0, False), _Counts()
         self._preparer.count_anew()
@@ -218,30 +227,30 @@ class VllmEngine(Engine):
         from vllm.engine.arg_utils import EngineArgs
         from vllm.platforms import current_platform
 
-        from radar_fast.engines.vllm.options import check_plugin, engine_arguments, parse_arguments
+        from radar_fast.engines.vllm.options import arguments_for, check_plugin
 
         if current_platform.device_type != self._device:
             raise UsageError(
                 f"--engine vllm --device {self._device}: this vLLM is built for {current_platform.device_type}; use "
                 f"--device {current_platform.device_type}, or --engine transformers"
             )
-        arguments = engine_arguments(
-            self._checkpoint,
-            dtype=str(self._dtype).removeprefix("torch."),
-            device=self._device,
-            pixels=self._protocol.pixels,
-            tiles=self._protocol.tiles,
-            batch_tokens=options.batch_tokens,
-            given=parse_arguments(options.arguments),
-        )
+        arguments = arguments_for(self._checkpoint, self._protocol, options)
         check_plugin(arguments)
+        log = StartupLog()
         try:
-            with ending_with_us():
+            with ending_with_us(), log:
                 return LLMEngine.from_engine_args(EngineArgs(**arguments))
         except RadarError:
             raise
         except Exception as error:
-            raise ModelError(f"{self._checkpoint.path}: vLLM cannot load it: {one_line(error)}") from error
+            where = log.keep(self._log)
+            cause = root_cause(error, log.text)
+            raise ModelError(f"{self._checkpoint.path}: vLLM cannot load it: {cause}{where}") from error
+
+    def _non_finite(self) -> Reason | None:
+        """Why no sample can be scored, if it is the weights."""
+        found = [name for names in self._engine.collective_rpc("radar_non_finite") for name in names]
+        return reason_of_weights(self._checkpoint.name, list(dict.fromkeys(found)))
 
     # vLLM ------------------------------------------------------------------------------------------------------------
 

@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from radar_fast.engines.options import EngineOptions
 from radar_fast.engines.vllm.derive import PREFIX
 from radar_fast.engines.vllm.internvl import processor_arguments
 from radar_fast.engines.vllm.plugin import WorkerExtension, register
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
+from radar_fast.protocols import Protocol
 
-__all__ = ["WHOLE_REQUEST_TOKENS", "check_plugin", "engine_arguments", "parse_arguments"]
+__all__ = ["WHOLE_REQUEST_TOKENS", "arguments_for", "check_plugin", "engine_arguments", "parse_arguments"]
 
 WHOLE_REQUEST_TOKENS = 32768
 """Longest model for which requests are kept whole by default; a longer one's are split by chunked prefill, because
@@ -99,6 +101,23 @@ def parse_arguments(given: Mapping[str, str]) -> dict[str, Any]:
         lines = said.getvalue().strip().splitlines() or [str(error)]
         raise UsageError(f"--engine-arg: {' '.join(lines[-1].split())[-300:]}") from None
     return {name: getattr(parsed, name) for name in given}
+
+
+def arguments_for(checkpoint: Checkpoint, protocol: Protocol, options: EngineOptions) -> dict[str, Any]:
+    """Arguments for ``EngineArgs`` from resolved options: what an option says to vLLM is said here.
+
+    Raises:
+        UsageError, ModelError: as :func:`parse_arguments` and :func:`engine_arguments`.
+    """
+    return engine_arguments(
+        checkpoint,
+        dtype=options.dtype,
+        device=options.device,
+        pixels=protocol.pixels,
+        tiles=protocol.tiles,
+        batch_tokens=options.batch_tokens,
+        given=parse_arguments(options.arguments),
+    )
 
 
 def engine_arguments(

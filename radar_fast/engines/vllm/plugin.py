@@ -9,6 +9,7 @@ in this module, so no list of families is needed and nothing is imported early.
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 from vllm.model_executor.models.config import MODELS_CONFIG_MAP
 from vllm.model_executor.models.registry import ModelRegistry
@@ -56,6 +57,16 @@ class WorkerExtension:
         model = self.model_runner.get_model()
         head = getattr(model, "radar_head", None)
         return int(getattr(model, "radar_images_encoded", 0)), bool(head is not None and head.fused)
+
+    def radar_non_finite(self) -> list[str]:
+        """Names of this worker's weights in which a value is infinite or no number."""
+        found = []
+        for name, weight in self.model_runner.get_model().named_parameters():
+            if weight.dtype in (torch.float32, torch.float16, torch.bfloat16) and weight.numel():
+                low, high = torch.aminmax(weight.detach())
+                if not (torch.isfinite(low) and torch.isfinite(high)):
+                    found.append(name)
+        return found
 
     def radar_load_weights(self, path: str) -> None:
         """Replace the model's weights by those in the checkpoint folder ``path``.
