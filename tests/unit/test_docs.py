@@ -19,7 +19,8 @@ NOT_OF_TODAY = ("CHANGELOG.md", "CONTRIBUTING.md")
 """Options of the past, and of other programs."""
 FOR_USERS = [page for page in PAGES if page.name not in NOT_OF_TODAY and "notes" not in page.parts]
 OTHER_PROGRAMS = re.compile(
-    r"(?:vllm serve|radar_fast.engines.vllm.serve) (?:.*\\\n)*.*|--gres|--api-key|--additional-config|--mm-processor-kwargs|bench/record.py.* --"
+    r"(?:vllm serve|radar_fast\.engines\.vllm\.serve) (?:.*\\\n)*.*|pip install [^`\n]*|bench/record.py.* --|--gres"
+    r"|--api-key|--additional-config|--mm-processor-kwargs|--allowed-media-domains|--middleware|--only|--seed|--seconds"
 )
 """What the pages show of other programs' options."""
 
