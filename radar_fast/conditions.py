@@ -58,6 +58,8 @@ class Conditions:
 
     def one(self, sample: Sample) -> Sample:
         """One sample under these conditions; what cannot be scored anyway stays as it is."""
+        if sample.reason is not None and sample.candidates and self.settings():
+            return replace(sample, parts=(), candidates=(), answer=0)  # nobody has published it so
         if sample.reason is None and self.without is not None:
             sample = _without(sample, self.without)
         if sample.reason is None:

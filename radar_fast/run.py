@@ -19,7 +19,7 @@ from radar_fast.results.metrics import summarize as summarize_records
 from radar_fast.results.official import export_official, official_name, writes_prompts
 from radar_fast.results.record import Key, record_of
 from radar_fast.results.summary import Summary
-from radar_fast.sample import Prompt, Sample, Scored
+from radar_fast.sample import ONLY_PUBLISHED, Prompt, Sample, Scored
 from radar_fast.terminal.progress import Progress, SilentProgress
 from radar_fast.util.clock import Clock
 
@@ -192,12 +192,12 @@ def _prompts(
 
     A window of which anything is missing is scored again as a whole, so that every batch is what it would have been in
     an uninterrupted run, and the numbers are the same to the last bit. Samples that the reader found unfit go to
-    ``unfit`` and to no engine.
+    ``unfit`` and to no engine, but for those that the published files count.
     """
 
     def fit() -> Iterator[Sample]:
         for sample in samples:
-            if sample.reason is None:
+            if sample.reason is None or (sample.reason.kind in ONLY_PUBLISHED and sample.candidates):
                 yield sample
             elif sample.key not in done:
                 unfit.append(Scored(sample, reason=sample.reason))

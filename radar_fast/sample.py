@@ -43,6 +43,8 @@ class ReasonKind(StrEnum):
     """More images than the published protocol scores. The only kind that leaves the exit status at 0."""
     BAD_RECORD = "bad-record"
     """A field is missing or has the wrong type."""
+    BLANK_QUESTION = "blank-question"
+    """Pictures and nothing asked of them. RADAR's scripts score it, and so does an engine, for the published files."""
     NO_DISTRACTOR = "no-distractor"
     """Nothing to tell the answer from."""
     AMBIGUOUS_ANSWER = "ambiguous-answer"
@@ -74,6 +76,10 @@ class ReasonKind(StrEnum):
 
 PASSING = frozenset({ReasonKind.MISSING_IMAGE, ReasonKind.IO_ERROR})
 """Kinds that may be gone the next time: such a sample is tried again when its run is resumed."""
+
+
+ONLY_PUBLISHED = frozenset({ReasonKind.BLANK_QUESTION})
+"""Kinds of samples that are in no number of ours, and scored all the same: the published files count them."""
 
 
 @dataclass(frozen=True, slots=True)

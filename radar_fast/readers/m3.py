@@ -27,7 +27,7 @@ from radar_fast.readers.records import (
     shown,
     text_of,
 )
-from radar_fast.sample import Part, Reason, ReasonKind, Sample
+from radar_fast.sample import ONLY_PUBLISHED, Part, Reason, ReasonKind, Sample
 
 __all__ = ["DIRECTORIES", "MAX_IMAGES", "SUFFIX", "M3Reader", "M3Task", "content", "find_files"]
 
@@ -180,6 +180,8 @@ def _sample(task: M3Task, index: int, q_id: str, record: object, folder: DataFol
         extras = extras_of(record.get(FIELD))
         parts, candidates = content(task, q_id, record, folder)
         candidates, answer = extras.placed(candidates[0], candidates[1:])
+        if not str(record["question"]).strip():
+            raise Unfit(ReasonKind.BLANK_QUESTION, "field 'question' is blank: give the question as a string")
     except Unfit as unfit:
         reason = unfit.reason(f"{_one_line(task.file)}, q_id {shown(q_id)}")
     question = record.get("question") if isinstance(record, dict) else None
@@ -192,11 +194,15 @@ def _sample(task: M3Task, index: int, q_id: str, record: object, folder: DataFol
     }
     metadata |= _for_published_files(task, record, parts, reason)
     ability, ordered = extras.ability or task.ability, reason is None and extras.ordered is True
-    if reason is not None:
+    if reason is not None and reason.kind not in ONLY_PUBLISHED:
         parts, candidates, answer = (), (), 0
     return Sample(
         unique, task.name, task.directory, ability, parts, candidates, answer, metadata, reason, ordered=ordered
     )
+
+
+_COUNTED = (*ONLY_PUBLISHED, ReasonKind.NO_DISTRACTOR)
+"""Unfit here, and in the published files."""
 
 
 def _for_published_files(
@@ -208,7 +214,7 @@ def _for_published_files(
     as right. ``images``: how many stand before a SeePhys question. ``asked``: a MMMU_Pro question with its options.
     """
     found: dict[str, str | int] = {}
-    if not isinstance(record, dict) or (reason is not None and reason.kind is not ReasonKind.NO_DISTRACTOR):
+    if not isinstance(record, dict) or (reason is not None and reason.kind not in _COUNTED):
         return found
     listed = _TAG.search(str(record.get("ori_options", ""))) if task.rule == "MMMU_Pro" else None
     wrong = record.get("distraction")
@@ -227,7 +233,9 @@ def content(
     task: M3Task, q_id: str, record: dict[str, object], folder: DataFolder
 ) -> tuple[tuple[Part, ...], tuple[str, ...]]:
     """The parts of the question, and the candidates with the answer first. Raises Unfit."""
-    question = question_of(record.get("question"), "field 'question'")
+    asked = record.get("question")
+    blank = isinstance(asked, str) and not asked.strip()  # with pictures, the published scripts score it
+    question = str(asked) if blank else question_of(asked, "field 'question'")
     if "answer" not in record:
         raise Unfit(ReasonKind.BAD_RECORD, "field 'answer' is missing: give the answer as a string")
     answer = text_of(record["answer"], "field 'answer'")
@@ -239,6 +247,8 @@ def content(
     if not images and (tag := _LITERAL_TAG.search(question)):
         found = f"field 'question' holds {tag[0]} but img_num is 0: correct one of them"
         raise Unfit(ReasonKind.IMAGE_TAG_MISMATCH, found)
+    if blank and not images:
+        question_of(asked, "field 'question'")
     # A tag in these questions is text, as published: the images come first whether or not there is one.
     return (*images, question), (answer, *distractors)
 
@@ -294,6 +304,8 @@ def _mmmu_pro(
 
     tags = list(_TAG.finditer(text))
     _check_count(len(tags))
+    if not tags:
+        question_of(question, "field 'question'")
     parts: list[Part] = []
     end = 0
     for tag in tags:

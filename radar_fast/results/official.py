@@ -19,7 +19,7 @@ from radar_fast.errors import ResultsError
 from radar_fast.results.manifest import Manifest
 from radar_fast.results.metrics import is_macro
 from radar_fast.results.record import Record
-from radar_fast.sample import ReasonKind
+from radar_fast.sample import ONLY_PUBLISHED, ReasonKind
 from radar_fast.scores import mean_score, softmax_float32
 from radar_fast.util.atomic import write_bytes_atomic
 
@@ -125,7 +125,8 @@ def _result_of(record: Record, *, prompts: bool) -> tuple[dict[str, object], boo
     """The published fields of one record, its success, and the probability of its answer; None for one that the
     scripts skip, or would have failed on."""
     alone = record.status != "scored" and record.reason_kind == _NO_DISTRACTOR and len(_as_written(record)) == 1
-    if record.status != "scored" and not alone:
+    counted = record.reason_kind in ONLY_PUBLISHED and record.logits
+    if record.status != "scored" and not alone and not counted:
         return None
     if "question" not in record.metadata:
         raise ResultsError(

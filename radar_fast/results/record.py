@@ -48,9 +48,11 @@ class Record:
     answer: int | None
     """Index of the answer in ``candidates``; None where the data leave it unknown, never for a scored sample."""
     logits: TokenScores
-    """Raw logits: one tuple for each candidate, with one fp32 value for each token; empty when unscored."""
+    """Raw logits: one tuple for each candidate, with one fp32 value for each token; empty when unscored, but for
+    those of ``sample.ONLY_PUBLISHED``."""
     logprobs: TokenScores
-    """Log-probabilities of the same tokens (natural, never above 0); empty when unscored."""
+    """Log-probabilities of the same tokens (natural, never above 0); empty when unscored, but for
+    those of ``sample.ONLY_PUBLISHED``."""
     sds: float | None
     """Probability of the answer under the mean raw logits; None when unscored."""
     sds_logprob: float | None
@@ -94,7 +96,7 @@ def record_of(scored: Scored) -> Record:
     logits: TokenScores = ()
     logprobs: TokenScores = ()
     sds = sds_logprob = correct = correct_logprob = None
-    if reason is None:
+    if reason is None or (scored.reason is None and scored.candidates):  # or scored for the published files alone
         where = f"sample {sample.id!r} of task {sample.task!r}"
         logits = tuple(tuple(map(float, candidate.logits)) for candidate in scored.candidates)
         logprobs = tuple(tuple(map(float, candidate.logprobs)) for candidate in scored.candidates)
@@ -107,7 +109,7 @@ def record_of(scored: Scored) -> Record:
             raw, normalised = scored.verdict, scored.verdict_logprob
         except ValueError as error:
             raise ResultsError(f"{where}: {error}") from error
-        if raw is not None and normalised is not None:
+        if reason is None and raw is not None and normalised is not None:
             sds, correct = raw.probability, raw.correct
             sds_logprob, correct_logprob = normalised.probability, normalised.correct
     return Record(

@@ -180,7 +180,7 @@ def test_literal_tags_elsewhere(tmp_path: Path, tag: str) -> None:
     [
         ({"question": None}, ReasonKind.BAD_RECORD, "question"),
         ({"question": 3}, ReasonKind.BAD_RECORD, "question"),
-        ({"question": " \n"}, ReasonKind.BAD_RECORD, "question"),
+        ({"question": " \n"}, ReasonKind.BLANK_QUESTION, "question"),
         ({"answer": None}, ReasonKind.BAD_RECORD, "answer"),
         ({"answer": ["cat"]}, ReasonKind.BAD_RECORD, "answer"),
         ({"answer": {}}, ReasonKind.BAD_RECORD, "answer"),
