@@ -42,7 +42,7 @@ class Checkpoint:
     """Whether code that lies in the folder may be run."""
 
     @classmethod
-    def open(cls, path: Path, *, trust_remote_code: bool = False) -> "Checkpoint":
+    def open(cls, path: str | Path, *, trust_remote_code: bool = False) -> "Checkpoint":
         """Read ``path/config.json``.
 
         Raises:
@@ -50,6 +50,7 @@ class Checkpoint:
             ModelError: there is no such folder, or no readable config.json in it; where the folder is one that a
                 trainer writes, what makes a checkpoint of it.
         """
+        path = Path(path)
         if not path.is_dir():
             raise ModelError(f"{path}: no such checkpoint folder; --model takes a folder written by save_pretrained")
         path = path.resolve()

@@ -66,7 +66,7 @@ class Composed:
     """Tensors written."""
 
 
-def compose(llm: Path, vision: Path, out: Path, projector: Path | None = None) -> Composed:
+def compose(llm: str | Path, vision: str | Path, out: str | Path, projector: str | Path | None = None) -> Composed:
     """Write a ``LlavaForConditionalGeneration`` folder.
 
     Args:
@@ -80,6 +80,8 @@ def compose(llm: Path, vision: Path, out: Path, projector: Path | None = None) -
         UsageError: ``out`` is there already, or the projector is missing or there twice.
         ModelError: a part cannot be read, or the parts do not fit; nothing is left behind.
     """
+    llm, vision, out = Path(llm), Path(vision), Path(out)
+    projector = None if projector is None else Path(projector)
     if out.exists():
         raise UsageError(f"--out {out}: is there already; name a folder that is not, it is made whole or not at all")
     language, tower = Checkpoint.open(llm), Checkpoint.open(vision)

@@ -41,7 +41,7 @@ class Reader(Protocol):
 
 
 def open_reader(
-    data: Path,
+    data: str | Path,
     *,
     format: str = "auto",  # noqa: A002 - called as the command line's option is
     fields: Mapping[str, str] | None = None,
@@ -58,6 +58,7 @@ def open_reader(
     folder. Nothing but names, and for ``auto`` how files begin, is read yet. Raises UsageError for a wrong option and
     DataError for a folder that is missing, empty, ambiguous or not recognised, and a layout that says nothing.
     """
+    data = Path(data)
     check_choice("format", format, FORMATS)
     try:
         layout = layout_of(fields, preset=preset, file=fields_file)
