@@ -130,6 +130,7 @@ def test_protocols_that_resize_with_pil_as_published_refuse_it(tmp_path: Path) -
         open_protocol("auto", Checkpoint.open(tmp_path / "model"), image_backend="torchvision")
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("torchvision")
 def test_worker_processes_use_it_too(qwen2vl: Path, tmp_path: Path) -> None:
     found, asked = [], [sample(tmp_path)]

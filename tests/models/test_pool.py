@@ -107,6 +107,7 @@ def test_a_worker_encodes_as_the_encoder_does(
         assert_same(crew.encode(prompt), encoder.encode(prompt))
 
 
+@pytest.mark.full
 def test_half_precision_and_samples_larger_than_what_is_kept(
     checkpoint: Checkpoint, source: ForkServer, protocol: Protocol, tmp_path: Path
 ) -> None:
@@ -250,6 +251,7 @@ def test_workers_are_forked_from_one_process_that_has_one_thread(checkpoint: Che
     assert gone([origin])
 
 
+@pytest.mark.full
 def test_a_killed_source_of_workers_is_replaced_with_the_next_worker(
     checkpoint: Checkpoint, protocol: Protocol, tmp_path: Path
 ) -> None:

@@ -438,6 +438,7 @@ def check_rows(report: dict[str, Any], names: list[str], samples: int) -> None:
         assert row["stages"]["write"] >= 0
 
 
+@pytest.mark.full
 def test_the_command_on_generated_pictures(tmp_path: Path) -> None:
     small = ("--min-pixels", PIXELS["min_pixels"], "--max-pixels", PIXELS["max_pixels"], "--size", "40-160")
     arguments = ("--model", "demo", "--samples", 4, "--rounds", 1, "--device", "cpu", *small)

@@ -68,7 +68,8 @@ def test_ten_kills_of_the_fake_engine(tmp_path: Path) -> None:
     assert numbers(out) == numbers(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("kills", [2, 10])
 def test_kills_of_the_real_engine(demo: Path, tmp_path: Path, kills: int) -> None:
     """At random moments from start-up to the last sample; the numbers are the same to the last bit."""
     model = demo / "checkpoints" / "step-1600"

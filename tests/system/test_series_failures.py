@@ -78,6 +78,7 @@ def make(qwen2vl: Path, folder: Path, kind: str) -> Path:
     return folder
 
 
+@pytest.mark.full
 def test_forty_checkpoints_of_mixed_soundness(qwen2vl: Path, tmp_path: Path) -> None:
     kinds = [*SPOILT, *NON_FINITE, *["sound"] * 8] * 2
     assert len(kinds) == 40
@@ -165,7 +166,7 @@ def with_merges(qwen2vl: Path, folder: Path, *, reverse: bool) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("worker_kind", ["threads", "processes"])
+@pytest.mark.parametrize("worker_kind", ["threads", pytest.param("processes", marks=pytest.mark.full)])
 def test_each_is_asked_with_its_own_tokenizer(qwen2vl: Path, tmp_path: Path, worker_kind: str) -> None:
     one, two = (with_merges(qwen2vl, tmp_path / name, reverse=name == "two") for name in ("one", "two"))
     assert Checkpoint.open(one).differing_files(Checkpoint.open(two)) == ["merges.txt"]

@@ -137,7 +137,7 @@ def test_class_texts(tmp_path: Path, text: str) -> None:
         "[" * 500_000,
         '{"a":' * 100_000,
         '[{"question": ' + "[" * 500_000,
-        "[" + "{}," * 200_000 + "{}]",
+        pytest.param("[" + "{}," * 200_000 + "{}]", marks=pytest.mark.full),
         '{"question": ' + "9" * 500_000 + "}",
         '"' + "\\u0041" * 100_000,
         "\n" * 900_000,
@@ -245,6 +245,7 @@ TABLES: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", TABLES)
 def test_tables(tmp_path: Path, name: str) -> None:
     make, words = TABLES[name]

@@ -92,6 +92,7 @@ def pretended(code: str, *arguments: object) -> Any:
     return json.loads(result.stdout.splitlines()[-1])
 
 
+@pytest.mark.full
 def test_nothing_initialises_cuda_before_vllms_processes_start(tmp_path: Path) -> None:
     from radar_fast.demo.mini_m3 import write_mini_m3
 
@@ -102,6 +103,7 @@ def test_nothing_initialises_cuda_before_vllms_processes_start(tmp_path: Path) -
     assert found["started"] == [["spawn", "spawn"]], "--engine auto takes vLLM, which spawns its engine's process"
 
 
+@pytest.mark.full
 def test_configurations_for_a_gpu(tmp_path: Path) -> None:
     plain, quantised = write_qwen2vl(tmp_path / "plain"), write_qwen2vl(tmp_path / "quantised")
     config = json.loads((quantised / "config.json").read_text())

@@ -17,6 +17,7 @@ from radar_fast import FailedRun, RunConfig, ScoredRun, score_series
 from radar_fast.engines.vllm.startup import StartupLog, root_cause
 
 
+@pytest.mark.full
 def test_a_series_goes_on_in_one_engine(qwen2vl: Path, tmp_path: Path) -> None:
     names = ("first", "nan", "shallow", "quantised", "last")
     folders = [Path(shutil.copytree(qwen2vl, tmp_path / name)) for name in names]
