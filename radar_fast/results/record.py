@@ -173,7 +173,7 @@ def record_from(value: object) -> Record:
     if not isinstance(value, dict):
         raise ValueError("it is not an object")
     if value.get("format", FORMAT) != FORMAT:
-        raise ValueError(f"it is of format {value['format']}, and this version reads format {FORMAT}")
+        raise ValueError(f"it is of format {value['format']!a:.40}, and this version reads format {FORMAT}")
     arguments = {}
     for name, is_right in _CHECKS.items():
         if name not in value:

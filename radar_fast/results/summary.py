@@ -249,7 +249,7 @@ class Summary:
             raise ResultsError("not a summary: it is not an object")
         if document.get("format", FORMAT) != FORMAT:
             raise ResultsError(
-                f"a summary of format {document['format']}, and this version of radar-fast reads format {FORMAT}: "
+                f"a summary of format {document['format']!a:.40}, and this version of radar-fast reads format {FORMAT}: "
                 "run `radar-fast summarize` on its result folder"
             )
         try:

@@ -196,3 +196,11 @@ def test_a_failure_leaves_nothing_unless_something_was_recorded(tmp_path: Path) 
         with pytest.raises(KeyError), folder.nothing_left_by_failures():
             raise KeyError
         assert (tmp_path / "series").exists() == folder.run.exists() == recorded
+
+
+def test_a_format_that_is_no_number_is_told_in_a_line() -> None:
+    for found in ("a\nb", [1] * 100, "x" * 5000):
+        with pytest.raises(ResultsError, match="a summary of format") as caught:
+            Summary.from_dict({"format": found})
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 300
