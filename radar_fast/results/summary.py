@@ -249,8 +249,8 @@ class Summary:
             raise ResultsError("not a summary: it is not an object")
         if document.get("format", FORMAT) != FORMAT:
             raise ResultsError(
-                f"a summary of format {document['format']!a:.40}, and this version of radar-fast reads format {FORMAT}: "
-                "run `radar-fast summarize` on its result folder"
+                f"a summary of format {document['format']!a:.40}, and this version of radar-fast reads format "
+                f"{FORMAT}: run `radar-fast summarize` on its result folder"
             )
         try:
             missing = document.get("missing")
