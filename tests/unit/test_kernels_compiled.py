@@ -190,8 +190,13 @@ def test_the_main_launches_compile_for_other_chips(chip: int) -> None:
     compile_all(chip, [*main, k2(7, 507, 123, torch.float32, 1, softcap=30.0)])
 
 
+SPILLING = pytest.mark.xfail(
+    reason="on sm_100 four launches of vocabularies as small as 127 spill 8 bytes", strict=True
+)
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("chip", SHARED)
+@pytest.mark.parametrize("chip", [pytest.param(chip, marks=SPILLING if chip == 100 else ()) for chip in SHARED])
 def test_the_whole_matrix_compiles(chip: int) -> None:
     compile_all(chip, [*SLICE, *matrix()])
 
