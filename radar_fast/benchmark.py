@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from radar_fast.conditions import Conditions
 from radar_fast.config import RunConfig
@@ -45,6 +46,14 @@ class Benchmark:
     """Of the data as they are: runs under different conditions are of the same data."""
     seconds: float
     """That the survey took."""
+
+    def identity(self) -> dict[str, Any]:
+        """Its part of a run's identity: which data these are, and how they are asked where that is not the usual way.
+        Nested, of text and whole numbers: it goes to other processes as it is."""
+        found = self.survey
+        data = {"format": self.reader.format, "samples": found.samples, "sha256": found.digest}
+        settings = self.conditions.settings()
+        return {"data": data, **({"conditions": settings} if settings else {})}
 
     def samples(self) -> Iterator[Sample]:
         """All of them, each time anew.

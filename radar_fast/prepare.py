@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from radar_fast.benchmark import Benchmark
 from radar_fast.config import RunConfig
 from radar_fast.engines import EngineOptions, EngineSpec, choose_engine
 from radar_fast.models.checkpoint import Checkpoint
@@ -24,8 +23,6 @@ class Prepared:
     """What progress calls it."""
     config: RunConfig
     """As it was asked for."""
-    benchmark: Benchmark
-    """Surveyed."""
     checkpoint: Checkpoint | None
     """None only where the engine runs no model and none was named."""
     protocol: Protocol
@@ -47,14 +44,15 @@ class Prepared:
         return self.checkpoint if self.spec.needs_checkpoint else None
 
 
-def prepare(config: RunConfig, benchmark: Benchmark, clock: Clock, name: str | None = None) -> Prepared:
+def prepare(config: RunConfig, benchmark: Mapping[str, Any], clock: Clock, name: str) -> Prepared:
     """Open and check everything but the engine; torch and transformers are imported in here.
 
     Args:
         config: what is asked.
-        benchmark: that of ``config.data``.
+        benchmark: the identity of that of ``config.data``: :meth:`radar_fast.benchmark.Benchmark.identity`. Whoever
+            runs the engine need not have read the data.
         clock: is told what the libraries and the fingerprint took.
-        name: what progress calls it; None: as the checkpoint folder.
+        name: what progress calls it.
 
     Raises:
         UsageError, ModelError, IncompleteError: for what is wrong with the options or the checkpoint.
@@ -77,19 +75,12 @@ def prepare(config: RunConfig, benchmark: Benchmark, clock: Clock, name: str | N
         identity: dict[str, Any] = {
             "version": IDENTITY,
             "model": {"files": checkpoint.fingerprint()} if checkpoint else None,
-            "data": {
-                "format": benchmark.reader.format,
-                "samples": benchmark.survey.samples,
-                "sha256": benchmark.survey.digest,
-            },
+            **benchmark,
             "protocol": dict(protocol.settings),
             "prompt": prompt_digest(protocol),
             "engine": {"name": spec.name, **spec.identity(options)},
         }
-    if settings := benchmark.conditions.settings():
-        identity["conditions"] = settings
-    name = name or (config.model.resolve().name if config.model else benchmark.name)
-    return Prepared(name, config, benchmark, checkpoint, protocol, spec, why, options, identity, tuple(notes))
+    return Prepared(name, config, checkpoint, protocol, spec, why, options, identity, tuple(notes))
 
 
 def _sound(checkpoint: Checkpoint) -> list[str]:

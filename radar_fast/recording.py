@@ -1,13 +1,15 @@
 """A job's result folder while it is being filled, by one process: what is done already, and where records go."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
+from radar_fast.benchmark import Benchmark
+from radar_fast.config import RunConfig
 from radar_fast.errors import UsageError
-from radar_fast.prepare import Prepared
 from radar_fast.results.folder import ResultFolder
 from radar_fast.results.journal import Journal
 from radar_fast.results.record import Key, Record
@@ -21,7 +23,9 @@ __all__ = ["Recording", "open_recording", "refuse_series"]
 class Recording:
     """A result folder that is this run's own, with its journal open and locked."""
 
-    prepared: Prepared
+    name: str
+    """What progress calls it."""
+    benchmark: Benchmark
     """What it is of."""
     folder: ResultFolder
     """Claimed."""
@@ -40,7 +44,7 @@ class Recording:
 
     def windows(self) -> Iterator[Window]:
         """What is left to score, read anew from the data."""
-        return windows(self.prepared.benchmark.samples(), self.done)
+        return windows(self.benchmark.samples(), self.done)
 
     def append(self, records: Iterable[Record]) -> int:
         """Write down those of a window that were not done at the start; how many these are.
@@ -54,33 +58,40 @@ class Recording:
 
 
 @contextlib.contextmanager
-def open_recording(prepared: Prepared, progress: Progress) -> Iterator[Recording]:
+def open_recording(
+    config: RunConfig, benchmark: Benchmark, identity: Mapping[str, Any], progress: Progress, name: str
+) -> Iterator[Recording]:
     """Make the result folder this run's own, and hold its journal open. If it fails with nothing recorded, nothing is
     left behind.
+
+    Args:
+        config: as it was asked for.
+        benchmark: that of ``config.data``, surveyed.
+        identity: what whoever runs the engine has found: :attr:`radar_fast.prepare.Prepared.identity`.
+        progress: is told what is there already.
+        name: what progress calls it.
 
     Raises:
         BusyError: another process writes to it.
         ResultsError: it holds results of another configuration, or cannot be written.
     """
-    benchmark = prepared.benchmark
-    folder = ResultFolder(prepared.config.out)
+    folder = ResultFolder(config.out)
     folder.make()
     with Journal.open(folder.samples) as journal, folder.nothing_left_by_failures():
         if not journal.locked:
             progress.say(f"{folder.samples}: the file system has no locks; see that no other run writes to this folder")
         empty = not journal.done and not journal.passing
-        configuration = prepared.config.to_dict()
-        folder.claim(prepared.identity, configuration, empty=empty, images=benchmark.survey.images)
+        folder.claim(identity, config.to_dict(), empty=empty, images=benchmark.survey.images)
         if journal.repaired_bytes:
             progress.say(
                 f"{folder.samples}: cut off a torn end of {journal.repaired_bytes} bytes, left by a killed run"
             )
         # What may pass is tried again, but for images that are still missing.
         done = journal.done | (journal.passing.keys() - benchmark.mended(journal.passing))
-        recording = Recording(prepared, folder, journal, frozenset(done), benchmark.survey.samples)
+        recording = Recording(name, benchmark, folder, journal, frozenset(done), benchmark.survey.samples)
         if done:
             tell = progress.say if recording.left > 0 else progress.detail
-            tell(f"{prepared.name}: {len(done)} samples are scored already, {recording.left} are left")
+            tell(f"{name}: {len(done)} samples are scored already, {recording.left} are left")
         yield recording
 
 

@@ -10,6 +10,7 @@ from radar_fast.engines import Engine, EngineReport
 from radar_fast.engines.session import EngineSession
 from radar_fast.errors import IncompleteError
 from radar_fast.prepare import Prepared, prepare
+from radar_fast.protocols import Protocol
 from radar_fast.recording import Recording, open_recording, refuse_series
 from radar_fast.results.folder import ResultFolder
 from radar_fast.results.journal import read_records
@@ -21,7 +22,7 @@ from radar_fast.sample import Prompt, Scored
 from radar_fast.terminal.progress import Progress, SilentProgress
 from radar_fast.util.clock import Clock
 
-__all__ = ["aggregate", "score", "score_checkpoint", "summarize"]
+__all__ = ["aggregate", "open_prepared", "ready_line", "score", "score_checkpoint", "summarize"]
 
 
 def score(config: RunConfig, progress: Progress | None = None) -> Summary:
@@ -45,39 +46,46 @@ def score_checkpoint(
 
     ``name`` is what progress calls it; None: as the checkpoint folder.
     """
+    name = name or (config.model.resolve().name if config.model else benchmark.name)
     refuse_series(config.out)
     clock = Clock()
     clock.add("survey", benchmark.seconds)
     if not ResultFolder(config.out).samples.exists():  # else there may be little left to score, or nothing
         session.get_ready(config.engine, config.options, benchmark.survey.samples)
-    prepared = prepare(config, benchmark, clock, name)
-    with open_recording(prepared, progress) as recording:
+    prepared = prepare(config, benchmark.identity(), clock, name)
+    with open_recording(config, benchmark, prepared.identity, progress, name) as recording:
         if recording.left > 0:
-            _score_rest(recording, session, progress, clock)
+            _score_rest(prepared, recording, session, progress, clock)
     return summarize(config.out, official_out=config.official_out)
 
 
-def _score_rest(recording: Recording, session: EngineSession, progress: Progress, clock: Clock) -> None:
+def _score_rest(
+    prepared: Prepared, recording: Recording, session: EngineSession, progress: Progress, clock: Clock
+) -> None:
     """Load what is to be scored, and score all that is left; the manifest says at the end what the engine has done."""
-    prepared = recording.prepared
     for note in prepared.notes:
         progress.say(note)
     with clock.measure("engine"):
-        engine = _open_engine(prepared, session, expected=recording.left)
+        engine = open_prepared(prepared, session, expected=recording.left)
     before = session.kept
     tell = progress.say if session.anew else progress.detail
-    why = f"{prepared.config.engine}: {prepared.why}" if prepared.why else ""
-    tell(_ready(engine.describe(), clock.seconds()["engine"], why))
+    tell(ready_line(prepared, engine.describe(), clock.seconds()["engine"]))
     with clock.measure("scoring"):
-        _score_windows(engine, recording, progress, clock)
+        _score_windows(engine, prepared.protocol, recording, progress, clock)
     report = engine.describe() if before is None else engine.describe().since(before)
     recording.folder.amend(engine={**report.to_dict(), **_seconds(clock)})
 
 
-def _open_engine(prepared: Prepared, session: EngineSession, *, expected: int) -> Engine:
-    """With the very checkpoint in it that was fingerprinted.
+def open_prepared(prepared: Prepared, session: EngineSession, *, expected: int) -> Engine:
+    """The engine, with the very checkpoint in it that was fingerprinted.
+
+    Args:
+        prepared: what it is to score.
+        session: may hold an engine of another checkpoint.
+        expected: how many prompts are to come.
 
     Raises:
+        UsageError, ModelError: as :meth:`radar_fast.engines.session.EngineSession.open`.
         IncompleteError: somebody has written to it since; no engine is open then.
     """
     out, checkpoint = prepared.config.out, prepared.checkpoint
@@ -92,22 +100,22 @@ def _open_engine(prepared: Prepared, session: EngineSession, *, expected: int) -
     return engine
 
 
-def _ready(report: EngineReport, seconds: float, why: str) -> str:
-    """The engine in a line, e.g. ``vLLM 0.32, cpu, float32, ready in 61 s``."""
+def ready_line(prepared: Prepared, report: EngineReport, seconds: float) -> str:
+    """The engine in a line, e.g. ``vLLM 0.32, cpu, float32, ready in 61 s``, and why it is that one."""
+    why = f"{prepared.config.engine}: {prepared.why}" if prepared.why else ""
     device = report.device_name if report.device == "cuda" else report.device
     parts = [report.title, *(part for part in (device, report.dtype) if part != "none"), f"ready in {seconds:.0f} s"]
     return ", ".join(parts) + (f" ({why})" if why else "")
 
 
-def _score_windows(engine: Engine, recording: Recording, progress: Progress, clock: Clock) -> None:
+def _score_windows(engine: Engine, protocol: Protocol, recording: Recording, progress: Progress, clock: Clock) -> None:
     """Window after window in one stream, so that the engine can read ahead; each result is recorded as it comes."""
-    name = recording.prepared.name
     unfit: list[Scored] = []
 
     def prompts() -> Iterator[Prompt]:
         for window in recording.windows():
             unfit.extend(window.refused())
-            yield from map(recording.prepared.protocol.prompt, window.samples)
+            yield from map(protocol.prompt, window.samples)
 
     def record(results: Iterable[Scored]) -> None:
         records = list(map(record_of, results))
@@ -117,12 +125,12 @@ def _score_windows(engine: Engine, recording: Recording, progress: Progress, clo
             progress.advance()
 
     try:
-        progress.start(name, recording.samples, len(recording.done))
+        progress.start(recording.name, recording.samples, len(recording.done))
         with clock.measure("first sample"):
             stream = engine.score(prompts())
             first = next(stream, None)
         passed = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in clock.seconds().items())
-        progress.detail(f"{name}: until the first sample: {passed}")
+        progress.detail(f"{recording.name}: until the first sample: {passed}")
         for scored in chain(() if first is None else (first,), stream):
             record((*unfit, scored))
             unfit.clear()
