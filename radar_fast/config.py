@@ -10,6 +10,8 @@ from radar_fast.engines import ENGINES, EngineOptions, check_engine
 from radar_fast.errors import UsageError
 from radar_fast.protocols import IMAGE_BACKENDS, PROTOCOLS
 from radar_fast.readers import FORMATS, PRESETS
+from radar_fast.shard import Shard
+from radar_fast.steps import check_step_pattern
 from radar_fast.util.choices import check_choice, check_one_of
 from radar_fast.util.paths import checked_path
 
@@ -62,6 +64,11 @@ class RunConfig:
     """``auto``, or a name in :data:`radar_fast.engines.ENGINES`."""
     options: EngineOptions = field(default_factory=EngineOptions)
     """How the engine is to run."""
+    shard: Shard | None = None
+    """Score only this part, into a folder of its own in ``out``; ``I/N`` may be given as text."""
+    step_from: str | None = None
+    """Where the training step stands in a checkpoint's path: a regular expression with one group; None: see
+    :func:`radar_fast.steps.step_of`."""
     official_out: Path | None = None
     """Also write the published scripts' files here."""
     trust_remote_code: bool = False
@@ -76,6 +83,12 @@ class RunConfig:
                 object.__setattr__(self, name, checked_path(option, given))
         if isinstance(self.tasks, str):
             object.__setattr__(self, "tasks", (self.tasks,))
+        if isinstance(self.shard, str):
+            object.__setattr__(self, "shard", Shard.parse(self.shard))
+        if self.step_from is not None:
+            check_step_pattern(self.step_from)
+        if self.shard is not None and self.official_out is not None:
+            raise UsageError("--official-out: a shard is no whole benchmark; give it to radar-fast merge")
         check_choice("format", self.format, FORMATS)
         check_engine(self.engine)
         check_choice("protocol", self.protocol, PROTOCOLS)
@@ -94,9 +107,14 @@ class RunConfig:
             if folder is not None and folder.resolve() == self.data.resolve():
                 raise UsageError(f"--{option} {folder}: is the data folder itself; results need a folder of their own")
 
+    @property
+    def folder(self) -> Path:
+        """Where the results are: ``out``, or the shard's own folder in it."""
+        return self.out if self.shard is None else self.out / self.shard.folder
+
     def to_dict(self) -> dict[str, Any]:
         """For the manifest: every option under its name, the engine's among them; paths absolute, as text."""
-        values = asdict(self)
+        values = asdict(self) | {"shard": None if self.shard is None else str(self.shard)}
         options = values.pop("options")
         values |= {"engine_args" if name == "arguments" else name: value for name, value in options.items()}
         return {name: _plain(value) for name, value in values.items()}

@@ -1,6 +1,7 @@
 """One checkpoint on one benchmark, read aloud: read -> prompt -> score -> journal -> summary."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -47,16 +48,16 @@ def score_checkpoint(
     ``name`` is what progress calls it; None: as the checkpoint folder.
     """
     name = name or (config.model.resolve().name if config.model else benchmark.name)
-    refuse_series(config.out)
+    refuse_series(config.folder)
     clock = Clock()
     clock.add("survey", benchmark.seconds)
-    if not ResultFolder(config.out).samples.exists():  # else there may be little left to score, or nothing
+    if not ResultFolder(config.folder).samples.exists():  # else there may be little left to score, or nothing
         session.get_ready(config.engine, config.options, benchmark.survey.samples)
     prepared = prepare(config, benchmark.identity(), clock, name)
     with open_recording(config, benchmark, prepared.identity, progress, name) as recording:
         if recording.left > 0:
             _score_rest(prepared, recording, session, progress, clock)
-    return summarize(config.out, official_out=config.official_out)
+    return summarize(config.folder, official_out=config.official_out)
 
 
 def _score_rest(
@@ -88,7 +89,7 @@ def open_prepared(prepared: Prepared, session: EngineSession, *, expected: int) 
         UsageError, ModelError: as :meth:`radar_fast.engines.session.EngineSession.open`.
         IncompleteError: somebody has written to it since; no engine is open then.
     """
-    out, checkpoint = prepared.config.out, prepared.checkpoint
+    out, checkpoint = prepared.config.folder, prepared.checkpoint
     log = out.with_name(f"{out.name}.{prepared.spec.name}.log")
     engine = session.open(prepared.spec, checkpoint, prepared.protocol, prepared.options, expected=expected, log=log)
     if prepared.runs_it is not None:
@@ -155,7 +156,8 @@ def summarize(out: str | Path, *, official_out: str | Path | None = None) -> Sum
     """
     folder = ResultFolder(out)
     manifest = folder.manifest()
-    summary = summarize_records(read_records(folder.samples), samples=manifest.samples, engine=manifest.engine)
+    numbers = summarize_records(read_records(folder.samples), samples=manifest.expected, engine=manifest.engine)
+    summary = replace(numbers, step=manifest.step, shard=manifest.shard_name)
     folder.write_summary(summary)
     if official_out is not None:
         name, prompts = official_name(manifest), writes_prompts(manifest)

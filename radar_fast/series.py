@@ -17,7 +17,7 @@ from radar_fast.results.summary import Summary
 from radar_fast.run import score_checkpoint
 from radar_fast.terminal.progress import Progress, SilentProgress
 
-__all__ = ["NAME", "FailedRun", "Job", "ScoredRun", "checkpoint_name", "plan_jobs", "score_series"]
+__all__ = ["NAME", "FailedRun", "Job", "ScoredRun", "by_step", "checkpoint_name", "plan_jobs", "score_series"]
 
 NAME = "{name}"
 """How a result folder is named after its checkpoint, unless the user says otherwise."""
@@ -37,7 +37,7 @@ class Job:
     benchmark: int
     """Which of the benchmarks, counted from 0."""
     out: Path
-    """Its result folder."""
+    """Its result folder, or that of its shards' folders."""
 
 
 @dataclass(frozen=True)
@@ -184,10 +184,10 @@ def score_series(
                         raise
                     if isinstance(error, EngineError):
                         session.close()  # whatever state it is in
-                    done[job] = FailedRun(benchmark.name, job.name, job.out, error)
+                    done[job] = FailedRun(benchmark.name, job.name, one.folder, error)
                     progress.say(f"{label}: not scored: {error}")
                     continue
-                done[job] = ScoredRun(benchmark.name, job.name, job.out, summary)
+                done[job] = ScoredRun(benchmark.name, job.name, one.folder, summary)
                 if len(jobs) > 1:
                     progress.say(_told(label, summary, time.perf_counter() - started))
     finally:
@@ -196,6 +196,14 @@ def score_series(
         if len(jobs) > 1:
             _remove_empty(config.out)
     return [done[job] for job in sorted(jobs, key=lambda job: job.benchmark)]
+
+
+def by_step(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
+    """In the order of their training steps, where each has one; else as they are."""
+    steps = {run.out: run.summary.step for run in runs}
+    if None in steps.values():
+        return list(runs)
+    return sorted(runs, key=lambda run: steps[run.out] or 0)
 
 
 def _remove_empty(out: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from radar_fast.engines import WINDOW
 from radar_fast.results.record import Key
 from radar_fast.sample import ONLY_PUBLISHED, Sample, Scored
+from radar_fast.shard import Shard
 
 __all__ = ["Window", "goes_to_an_engine", "windows"]
 
@@ -35,7 +36,7 @@ def goes_to_an_engine(sample: Sample) -> bool:
     return sample.reason is None or (sample.reason.kind in ONLY_PUBLISHED and bool(sample.candidates))
 
 
-def windows(samples: Iterable[Sample], done: Collection[Key] = ()) -> Iterator[Window]:
+def windows(samples: Iterable[Sample], done: Collection[Key] = (), shard: Shard | None = None) -> Iterator[Window]:
     """The windows of which something is missing, lazily, in their order.
 
     Every sample is in exactly one: with WINDOW others that go to an engine, or with those that follow it.
@@ -43,8 +44,11 @@ def windows(samples: Iterable[Sample], done: Collection[Key] = ()) -> Iterator[W
     Args:
         samples: all of the benchmark, in its order.
         done: (task, id) of those that are not to be scored, as it was when the run started: it must not grow meanwhile.
+        shard: only its windows; None: all.
     """
     for number, together in enumerate(_cut(samples)):
+        if shard is not None and not shard.takes(number):
+            continue
         fit = tuple(filter(goes_to_an_engine, together))
         unfit = tuple(one for one in together if not goes_to_an_engine(one) and one.key not in done)
         if all(sample.key in done for sample in fit):

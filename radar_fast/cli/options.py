@@ -4,6 +4,8 @@ What an option may be is written where it is meant, in the tables of engines, re
 and they import neither torch nor transformers.
 """
 
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +16,7 @@ from radar_fast.cli.types import PATH, Choice, Naming, pairs_of
 
 if TYPE_CHECKING:
     from radar_fast.readers import Reader, Selection
+    from radar_fast.shard import Shard
 
 __all__ = [
     "ADVANCED",
@@ -30,7 +33,9 @@ __all__ = [
     "format_option",
     "grouped",
     "opened",
+    "run_options",
     "sample_options",
+    "shard_asked_for",
     "symlink_option",
 ]
 
@@ -218,6 +223,52 @@ def condition_options(panel: str = HOW) -> Callable[[Function], Function]:
             help="image or text: ask every question without it.",
         ),
     )
+
+
+def run_options(panel: str = OUTPUT) -> Callable[[Function], Function]:
+    """Which part of a benchmark, and what a checkpoint is called: ``shard``, ``name`` and ``step_from``."""
+    return grouped(
+        click.option(
+            "--shard",
+            metavar="I/N",
+            panel=panel,
+            help="Only every window of 64 whose number leaves I when divided by N, into OUT/shard-I-of-N; merge puts "
+            "shards together. auto: I and N from the variables of Slurm, torchrun or SkyPilot; auto/N: only I, also of "
+            "a Kubernetes Job.",
+        ),
+        click.option(
+            "--name",
+            metavar="TEXT",
+            panel=panel,
+            help="What a checkpoint is called, with {name}, {parent} and {grandparent} for its folder and those above "
+            "it: '{parent}' for iter_100/hf.  [default: {name}]",
+        ),
+        click.option(
+            "--step-from",
+            metavar="REGEX",
+            panel=panel,
+            help="Where the training step stands in a checkpoint's path: 'run-([0-9]+)'.  [default: by names such as "
+            "step-100 and checkpoint-100, or trainer_state.json]",
+        ),
+    )
+
+
+def shard_asked_for(text: str | None, say: Callable[[str], None]) -> "Shard | None":
+    """The shard that ``--shard`` means, with ``auto`` looked up in the environment and told.
+
+    Raises:
+        UsageError: it means none.
+    """
+    from radar_fast.shard import Shard, shard_of_environment
+
+    if text is None:
+        return None
+    auto = re.fullmatch(r"auto(?:/([0-9]{1,9}))?", text)
+    if auto is None:
+        return Shard.parse(text)
+    shard, source = shard_of_environment(os.environ, int(auto[1]) if auto[1] else None)
+    say(f"--shard {text}: {shard}, from {source}")
+    return shard
 
 
 def symlink_option(panel: str = ADVANCED) -> Callable[[Function], Function]:

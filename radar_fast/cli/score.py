@@ -13,7 +13,9 @@ from radar_fast.cli.options import (
     backend_option,
     condition_options,
     data_options,
+    run_options,
     sample_options,
+    shard_asked_for,
     symlink_option,
 )
 from radar_fast.cli.status import INTERRUPTED, TRY_AGAIN, UNSCORED, exit_by, leave
@@ -63,13 +65,7 @@ complete yet); 130 interrupted: the same command goes on from there."""
     help="The result folder; an interrupted run goes on. Of several checkpoints DIR/CHECKPOINT, of several benchmarks "
     "too DIR/BENCHMARK/CHECKPOINT.",
 )
-@click.option(
-    "--name",
-    metavar="TEXT",
-    panel=OUTPUT,
-    help="What a checkpoint is called, with {name}, {parent} and {grandparent} for its folder and those above it: "
-    "'{parent}' for iter_100/hf.  [default: {name}]",
-)
+@run_options()
 @click.option(
     "--official-out", type=PATH, metavar="DIR", panel=OUTPUT, help="Also write the published scripts' files here."
 )
@@ -83,6 +79,7 @@ def score(
     models: tuple[str, ...],
     data: tuple[str, ...],
     name: str | None,
+    shard: str | None,
     verbose: bool,
     **options: Any,
 ) -> None:
@@ -97,6 +94,8 @@ def score(
     from radar_fast.terminal.output import standard_output
     from radar_fast.terminal.progress import progress_on
 
+    console = standard_output()
+    progress = progress_on(console, verbose=verbose)
     folders, benchmarks = expanded("--model", models), expanded("--data", data)
     config = RunConfig(
         model=folders[0] if folders else None,
@@ -104,10 +103,9 @@ def score(
         fields=dict(pairs_of("--field", options.pop("fields"))),
         abilities=tuple(pairs_of("--ability", options.pop("abilities"), repeats=True)),
         options=options_of_engine(options),
+        shard=shard_asked_for(shard, progress.say),
         **given(options),
     )
-    console = standard_output()
-    progress = progress_on(console, verbose=verbose)
     if config.engine != "fake":
         progress.say("loading torch and transformers...")
     try:
@@ -156,6 +154,7 @@ def _pace(progress: "ConsoleProgress", runs: int) -> str:
 
 def _print(console: "Console", runs: "list[ScoredRun]", *, verbose: bool) -> None:
     """A summary for each benchmark, or a table of growth where it has several checkpoints."""
+    from radar_fast.series import by_step
     from radar_fast.terminal.summaries import print_growth, print_summary
 
     for benchmark in dict.fromkeys(run.benchmark for run in runs):
@@ -163,6 +162,7 @@ def _print(console: "Console", runs: "list[ScoredRun]", *, verbose: bool) -> Non
         if len(series) < len(runs):
             click.echo(f"\n{benchmark}")
         if len(series) > 1:
+            series = by_step(series)
             print_growth(console, [(run.name, run.summary) for run in series], series[0].out, series[-1].out)
         else:
             print_summary(console, series[0].summary, verbose=verbose)

@@ -83,6 +83,8 @@ class ResultFolder:
         *,
         empty: bool,
         images: ImageWitness | None = None,
+        step: int | None = None,
+        shard: Mapping[str, int] | None = None,
     ) -> None:
         """Make the folder this run's own, or find that it already is. Call it with the journal open, hence locked.
 
@@ -91,6 +93,8 @@ class ResultFolder:
             configuration: the options as given, for the record.
             empty: the journal holds nothing, so that the folder may become this run's whatever it was before.
             images: what the benchmark's image files are now; None: nothing is said of them.
+            step: the checkpoint's training step; None: nothing says it, and what ``run.json`` says of it stays.
+            shard: as in the manifest; None: all of the benchmark.
 
         Raises:
             ResultsError: the folder holds results of another identity, or cannot be read or written.
@@ -112,6 +116,11 @@ class ResultFolder:
                     f"--out {self.path}: holds results of another configuration; name another --out, or delete the "
                     f"folder. What differs: {'; '.join(differing)}"
                 )
+            if dict(manifest.shard) != dict(shard or {}):
+                ours = "the whole benchmark" if shard is None else "shard {index}/{count}".format_map(shard)
+                theirs = f"shard {manifest.shard_name}" if manifest.shard else "the whole benchmark"
+                raise ResultsError(f"--out {self.path}: holds results of {theirs}, and this is {ours}; name another")
+            now = manifest if step is None else replace(manifest, step=step)
             if images is not None and manifest.images:
                 try:
                     images.require_unchanged(manifest.images)
@@ -119,8 +128,9 @@ class ResultFolder:
                     raise ResultsError(
                         f"--out {self.path}: {error}; name another --out, or delete the folder"
                     ) from None
-                if manifest.images != images.to_dict():  # some were absent
-                    write_json_atomic(self.run, replace(manifest, images=images.to_dict()).to_dict())
+                now = replace(now, images=images.to_dict())  # some were absent
+            if now != manifest:
+                write_json_atomic(self.run, now.to_dict())
             return
         manifest = Manifest(
             identity=identity,
@@ -129,6 +139,8 @@ class ResultFolder:
             versions=library_versions(),
             machine={"platform": platform.platform(), "python": sys.version.split()[0]},
             images=images.to_dict() if images is not None else {},
+            step=step,
+            shard=shard or {},
         )
         write_json_atomic(self.run, manifest.to_dict())
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 from radar_fast.errors import ResultsError
+from radar_fast.steps import named_step
 
 __all__ = ["FORMAT", "Manifest"]
 
 FORMAT = 1
 """Of ``run.json``; raised when an older reader could misread it."""
+SHARD_FIELDS = ("index", "count", "samples")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,10 @@ class Manifest:
     """What the engine said of itself when it was last closed; empty before."""
     images: Mapping[str, object] = field(default_factory=dict)
     """What the benchmark's image files were: see :class:`~radar_fast.results.witness.ImageWitness`; empty without."""
+    step: int | None = None
+    """The checkpoint's training step; None where nothing says it."""
+    shard: Mapping[str, int] = field(default_factory=dict)
+    """``index`` and ``count`` where the samples are those of a shard, and how many ``samples`` it has; else empty."""
 
     @property
     def samples(self) -> int | None:
@@ -39,6 +46,16 @@ class Manifest:
         data = self.identity.get("data")
         count = data.get("samples") if isinstance(data, Mapping) else None
         return count if isinstance(count, int) else None
+
+    @property
+    def shard_name(self) -> str | None:
+        """``I/N`` where the samples are those of a shard."""
+        return "{index}/{count}".format_map(self.shard) if self.shard else None
+
+    @property
+    def expected(self) -> int | None:
+        """How many samples the folder is to hold: of a shard its own, else all; None where that is not on record."""
+        return self.shard["samples"] if self.shard else self.samples
 
     @property
     def model(self) -> str | None:
@@ -56,7 +73,9 @@ class Manifest:
             "versions": self.versions,
             "machine": self.machine,
         }
-        more = {"images": self.images, "engine": self.engine}
+        if self.step is not None:
+            document["step"] = self.step
+        more = {"shard": self.shard, "images": self.images, "engine": self.engine}
         return document | {name: value for name, value in more.items() if value}
 
     @classmethod
@@ -69,7 +88,22 @@ class Manifest:
                 raise ResultsError(f"has no {name}; another program has written to it")
         more = {
             name: document[name]
-            for name in ("versions", "machine", "engine", "images")
+            for name in ("versions", "machine", "engine", "images", "shard")
             if isinstance(document.get(name), dict)
         }
-        return cls(document["identity"], document["configuration"], str(document.get("created", "")), **more)
+        if more.get("shard") and not all(type(more["shard"].get(name)) is int for name in SHARD_FIELDS):
+            raise ResultsError(f"shard: has not {', '.join(SHARD_FIELDS)}; another program has written to it")
+        step = document.get("step")
+        return cls(
+            document["identity"],
+            document["configuration"],
+            str(document.get("created", "")),
+            step=step if type(step) is int else _named(document["configuration"]),
+            **more,
+        )
+
+
+def _named(configuration: Mapping[str, Any]) -> int | None:
+    """The step that the checkpoint's folder says by its name: earlier versions did not write it down."""
+    model = configuration.get("model")
+    return named_step(Path(model)) if isinstance(model, str) else None

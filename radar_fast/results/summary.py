@@ -218,13 +218,17 @@ class Summary:
     overall: Entry
     engine: EngineTotals
     missing: int | None = None
-    """How many samples of the benchmark are neither scored nor unscored yet; None where nothing says how many it
-    has, as in a file of an earlier version."""
+    """How many samples of the benchmark, or of the shard, are neither scored nor unscored yet; None where nothing says
+    how many it has, as in a file of an earlier version."""
+    step: int | None = None
+    """The checkpoint's training step; None where nothing says it."""
+    shard: str | None = None
+    """``I/N`` where these are the numbers of a shard; None: of the benchmark."""
 
     @property
     def complete(self) -> bool:
-        """Whether every sample of the benchmark is in; False where that is not known."""
-        return self.missing == 0
+        """Whether every sample of the benchmark is in; False where that is not known, and for a shard."""
+        return self.missing == 0 and self.shard is None
 
     def to_dict(self) -> dict[str, object]:
         """What ``summary.json`` holds."""
@@ -233,6 +237,8 @@ class Summary:
             "format": FORMAT,
             "complete": self.complete,
             "missing": self.missing,
+            "step": self.step,
+            "shard": self.shard,
             **{kind: {name: entry.to_dict() for name, entry in entries.items()} for kind, entries in groups.items()},
             "overall": self.overall.to_dict(),
             "engine": self.engine.to_dict(),
@@ -253,7 +259,7 @@ class Summary:
                 f"{FORMAT}: run `radar-fast summarize` on its result folder"
             )
         try:
-            missing = document.get("missing")
+            missing, step, shard = (document.get(name) for name in ("missing", "step", "shard"))
             return cls(
                 tasks=_entries(document["tasks"]),
                 directories=_entries(document["directories"]),
@@ -261,6 +267,8 @@ class Summary:
                 overall=Entry.from_dict(document["overall"]),
                 engine=EngineTotals.from_dict(document["engine"]),
                 missing=None if missing is None else int(missing),
+                step=None if step is None else int(step),
+                shard=None if shard is None else str(shard),
             )
         except KeyError as error:
             raise ResultsError(f"not a summary: it has no {error}; run `radar-fast summarize` again") from None

@@ -21,8 +21,8 @@ def print_summary(console: Console, summary: Summary, *, verbose: bool = False) 
 
     ``verbose`` adds what was computed, of all the run's parts where it was resumed.
     """
-    if summary.missing:
-        console.print(Text(f"\n{_part(summary)}", style="bold red"), soft_wrap=True)
+    if part := _part(summary):
+        console.print(Text(f"\n{part}", style="bold red"), soft_wrap=True)
     for table in summary_tables(summary, console.width):
         console.print()
         console.print(table)
@@ -36,18 +36,26 @@ def print_summary(console: Console, summary: Summary, *, verbose: bool = False) 
         )
     for kind, count in summary.overall.reasons.items():
         _say(console, f"unscored: {count} {kind}")
-    if summary.missing:
-        console.print(Text(_part(summary), style="bold red"), soft_wrap=True)
+    if part := _part(summary):
+        console.print(Text(part, style="bold red"), soft_wrap=True)
 
 
 def _part(summary: Summary) -> str:
-    """How much of a benchmark a summary lacks."""
+    """Of which part of a benchmark a summary is; empty where it is of all."""
     found, missing = summary.overall.scored + summary.overall.unscored, summary.missing or 0
-    share = 100 * missing / (found + missing)
-    return (
-        f"INCOMPLETE: {missing} of {found + missing} samples ({share:.1f}%) are missing, and whole tasks may be; these "
-        "are the numbers of a part. Give the same score command again to complete it"
-    )
+    if missing:
+        share = 100 * missing / (found + missing)
+        of = "" if summary.shard is None else f" of shard {summary.shard}"
+        return (
+            f"INCOMPLETE: {missing} of {found + missing} samples{of} ({share:.1f}%) are missing, and whole tasks may "
+            "be; these are the numbers of a part. Give the same score command again to complete it"
+        )
+    if summary.shard is not None:
+        return (
+            f"SHARD {summary.shard}, all of its {found} samples: these are the numbers of a part; `radar-fast merge` "
+            "puts the shards together"
+        )
+    return ""
 
 
 def print_growth(console: Console, steps: Sequence[tuple[str, Summary]], first: Path, last: Path) -> None:

@@ -18,7 +18,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "kernels" not in path
 LAYERS: tuple[set[str], ...] = (
     {"errors", "scores", "kernels"},
     {"util"},
-    {"sample"},
+    {"sample", "shard", "steps"},
     {"images"},
     {"oddities"},
     {"models", "readers", "conditions", "results"},
