@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from bench_data import write_jsonl
 from command_line import run_cli
-from test_windows import benchmark
+from some_samples import some_samples
 
 from radar_fast import RunConfig, UsageError, score
 from radar_fast.shard import Shard, shard_folders, shard_of_environment
@@ -16,7 +16,7 @@ from radar_fast.windows import windows
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 @pytest.mark.parametrize("unfit", [set(), set(range(50, 300)), {0, 399}])
 def test_the_windows_of_all_shards_are_those_of_the_whole(unfit: set[int], count: int) -> None:
-    samples = benchmark(unfit, 400)
+    samples = some_samples(400, unfit)
     of_shards = [list(windows(samples, shard=Shard(index, count))) for index in range(count)]
     assert all(window.number % count == index for index, some in enumerate(of_shards) for window in some)
     together = sorted((window for some in of_shards for window in some), key=lambda window: window.number)

@@ -4,25 +4,17 @@ import pickle
 from itertools import pairwise
 
 import pytest
+from some_samples import one_sample, some_samples
 
 from radar_fast.engines import WINDOW
-from radar_fast.sample import Candidate, Reason, ReasonKind, Sample, Scored
+from radar_fast.sample import Candidate, ReasonKind, Sample, Scored
 from radar_fast.windows import Window, windows
-
-
-def sample(number: int, kind: ReasonKind | None = None) -> Sample:
-    reason = None if kind is None else Reason(kind, "found by the reader")
-    return Sample(f"q{number}", "task", "dir", "perception", ("What?",), ("a", "b"), 0, reason=reason)
-
-
-def benchmark(unfit: set[int], count: int) -> list[Sample]:
-    return [sample(number, ReasonKind.BAD_RECORD if number in unfit else None) for number in range(count)]
 
 
 @pytest.mark.parametrize("unfit", [set(), {0, 1, 64, 65, 130, 199}, set(range(60, 140)), set(range(200))])
 @pytest.mark.parametrize("count", [1, 64, 65, 128, 200])
 def test_every_sample_is_in_exactly_one(unfit: set[int], count: int) -> None:
-    samples = benchmark(unfit, count)
+    samples = some_samples(count, unfit)
     cut = list(windows(samples))
     assert sorted(one.id for window in cut for one in (*window.samples, *window.unfit)) == sorted(
         one.id for one in samples
@@ -35,7 +27,7 @@ def test_every_sample_is_in_exactly_one(unfit: set[int], count: int) -> None:
 
 
 def test_what_is_left_keeps_its_number_and_its_company() -> None:
-    samples = benchmark({70}, 300)
+    samples = some_samples(300, {70})
     whole = {window.number: window for window in windows(samples)}
     done = {one.key for one in samples} - {samples[5].key, samples[70].key, samples[299].key}
     left = {window.number: window for window in windows(samples, done)}
@@ -47,7 +39,7 @@ def test_what_is_left_keeps_its_number_and_its_company() -> None:
 
 
 def test_what_only_the_published_files_count_goes_to_an_engine() -> None:
-    blank = sample(0, ReasonKind.BLANK_QUESTION)
+    blank = one_sample(0, ReasonKind.BLANK_QUESTION)
     assert list(windows([blank])) == [Window(0, (blank,), ())]
 
 
@@ -56,7 +48,7 @@ def test_a_window_is_cut_off_before_the_next_is_read() -> None:
     read = []
 
     def reading() -> object:
-        for one in benchmark(set(), 3 * WINDOW):
+        for one in some_samples(3 * WINDOW):
             read.append(one)
             yield one
 
@@ -67,7 +59,7 @@ def test_a_window_is_cut_off_before_the_next_is_read() -> None:
 def test_windows_and_scores_travel_between_processes() -> None:
     """As a farm sends them: metadata by default, and given, among them."""
     given = Sample("a", "t", "d", "p", ("x",), ("a", "b"), 0, {"question": "x", "index": 3})
-    window = next(windows([sample(0), given, sample(2, ReasonKind.BAD_RECORD)]))
+    window = next(windows([one_sample(0), given, one_sample(2, ReasonKind.BAD_RECORD)]))
     assert pickle.loads(pickle.dumps(window)) == window
     scored = [
         Scored(given, (Candidate((1.5,), (-0.25,)), Candidate((0.5,), (-1.0,))), tokens_computed=7),
@@ -76,4 +68,4 @@ def test_windows_and_scores_travel_between_processes() -> None:
     back = pickle.loads(pickle.dumps(scored))
     assert back == scored
     assert back[0].sample.metadata == {"question": "x", "index": 3}
-    assert [one.reason for one in back] == [None, sample(2, ReasonKind.BAD_RECORD).reason]
+    assert [one.reason for one in back] == [None, one_sample(2, ReasonKind.BAD_RECORD).reason]
