@@ -72,6 +72,8 @@ class ReasonKind(StrEnum):
     """The sample alone does not fit the device."""
     NON_FINITE = "non-finite"
     """The model gave a logit that is infinite or no number."""
+    ENGINE_DIED = "engine-died"
+    """In a farm: every engine that was given the sample has died or failed of it, at last with nothing else to do."""
 
 
 PASSING = frozenset({ReasonKind.MISSING_IMAGE, ReasonKind.IO_ERROR})

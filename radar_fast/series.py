@@ -5,7 +5,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,19 @@ from radar_fast.results.summary import Summary
 from radar_fast.run import score_checkpoint
 from radar_fast.terminal.progress import Progress, SilentProgress
 
-__all__ = ["NAME", "FailedRun", "Job", "ScoredRun", "by_step", "checkpoint_name", "plan_jobs", "score_series"]
+__all__ = [
+    "NAME",
+    "FailedRun",
+    "Job",
+    "ScoredRun",
+    "Series",
+    "by_step",
+    "checkpoint_name",
+    "plan_jobs",
+    "planned",
+    "score_series",
+    "told",
+]
 
 NAME = "{name}"
 """How a result folder is named after its checkpoint, unless the user says otherwise."""
@@ -121,7 +133,7 @@ def plan_jobs(
     )
 
 
-def _told(label: str, summary: Summary, seconds: float) -> str:
+def told(label: str, summary: Summary, seconds: float) -> str:
     """A job that is done, in a line."""
     overall = summary.overall
     sds = "no SDS" if overall.sds is None else f"SDS {overall.sds:.4f}"
@@ -161,41 +173,82 @@ def score_series(
             the options or the data. What was scored before stays in the journals, and the same call goes on.
     """
     progress = progress or SilentProgress()
+    done: dict[Job, ScoredRun | FailedRun] = {}
+    with planned(config, models, data, name, progress) as series, EngineSession() as session:
+        for job in series.jobs:
+            one, benchmark, label = series.config(job), series.benchmark(job), series.label(job)
+            started = time.perf_counter()
+            try:
+                summary = score_checkpoint(one, benchmark, session, progress, label)
+            except (ModelError, EngineError, ResultsError, UsageError) as error:
+                if len(series.jobs) == 1 or (isinstance(error, UsageError) and not done):  # then it is the options
+                    raise
+                if isinstance(error, EngineError):
+                    session.close()  # whatever state it is in
+                done[job] = FailedRun(benchmark.name, job.name, one.folder, error)
+                progress.say(f"{label}: not scored: {error}")
+                continue
+            done[job] = ScoredRun(benchmark.name, job.name, one.folder, summary)
+            if len(series.jobs) > 1:
+                progress.say(told(label, summary, time.perf_counter() - started))
+    return [done[job] for job in series.by_benchmark()]
+
+
+@dataclass(frozen=True)
+class Series:
+    """All jobs of a command, and what they share."""
+
+    jobs: tuple[Job, ...]
+    """In the order in which they are to be scored."""
+    configs: tuple[RunConfig, ...]
+    """For each benchmark; a job's has its own checkpoint and result folder: :meth:`config`."""
+    benchmarks: tuple[Benchmark, ...]
+    """Surveyed."""
+
+    def benchmark(self, job: Job) -> Benchmark:
+        """That a job is scored on."""
+        return self.benchmarks[job.benchmark]
+
+    def config(self, job: Job) -> RunConfig:
+        """The options of a job alone."""
+        return replace(self.configs[job.benchmark], model=job.model, out=job.out)
+
+    def label(self, job: Job) -> str:
+        """What progress calls a job."""
+        return job.name if len(self.benchmarks) == 1 else f"{self.benchmark(job).name}/{job.name}"
+
+    def by_benchmark(self) -> list[Job]:
+        """The jobs in the order in which results are shown."""
+        return sorted(self.jobs, key=lambda job: job.benchmark)
+
+
+@contextlib.contextmanager
+def planned(
+    config: RunConfig, models: Sequence[str | Path], data: Sequence[str | Path], name: str, progress: Progress
+) -> Iterator[Series]:
+    """Survey the benchmarks, and plan the jobs; the arguments are those of :func:`score_series`. At the end, whatever
+    it is, the folder of preprocessed images goes, and so do folders with nothing in them.
+
+    Raises:
+        UsageError: two folders of one name, or a wrong option.
+        DataError: a benchmark cannot be read.
+    """
     chosen: list[Path | None] = [Path(model) for model in models] or [config.model]
     configs = [replace(config, data=Path(folder)) for folder in data] or [config]
     ours = config.out / "preprocessed"
-    if config.options.preprocess_cache is None and len(chosen) > 1:
+    keeps_images = config.options.preprocess_cache is None and len(chosen) > 1
+    if keeps_images:
         configs = [replace(each, options=replace(each.options, preprocess_cache=ours)) for each in configs]
     plan_jobs(chosen, ["?"], config.out, name)  # what is wrong with their names is said before the data are read
-    benchmarks: list[Benchmark] = [open_benchmark(each, progress) for each in configs]
+    benchmarks = [open_benchmark(each, progress) for each in configs]
     jobs = plan_jobs(chosen, [benchmark.name for benchmark in benchmarks], config.out, name)
-    done: dict[Job, ScoredRun | FailedRun] = {}
     try:
-        with EngineSession() as session:
-            for job in jobs:
-                benchmark = benchmarks[job.benchmark]
-                one = replace(configs[job.benchmark], model=job.model, out=job.out)
-                label = job.name if len(benchmarks) == 1 else f"{benchmark.name}/{job.name}"
-                started = time.perf_counter()
-                try:
-                    summary = score_checkpoint(one, benchmark, session, progress, label)
-                except (ModelError, EngineError, ResultsError, UsageError) as error:
-                    if len(jobs) == 1 or (isinstance(error, UsageError) and not done):  # then it is the options
-                        raise
-                    if isinstance(error, EngineError):
-                        session.close()  # whatever state it is in
-                    done[job] = FailedRun(benchmark.name, job.name, one.folder, error)
-                    progress.say(f"{label}: not scored: {error}")
-                    continue
-                done[job] = ScoredRun(benchmark.name, job.name, one.folder, summary)
-                if len(jobs) > 1:
-                    progress.say(_told(label, summary, time.perf_counter() - started))
+        yield Series(jobs, tuple(configs), tuple(benchmarks))
     finally:
-        if config.options.preprocess_cache is None and len(chosen) > 1:
+        if keeps_images:
             shutil.rmtree(ours, ignore_errors=True)
         if len(jobs) > 1:
             _remove_empty(config.out)
-    return [done[job] for job in sorted(jobs, key=lambda job: job.benchmark)]
 
 
 def by_step(runs: Sequence[ScoredRun]) -> list[ScoredRun]:
