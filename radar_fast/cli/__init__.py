@@ -17,6 +17,7 @@ from radar_fast.cli.bench import bench
 from radar_fast.cli.data import convert, inspect
 from radar_fast.cli.demo import demo
 from radar_fast.cli.help import HELP, Command
+from radar_fast.cli.merge import merge
 from radar_fast.cli.models import compose, models
 from radar_fast.cli.results import compare, summarize
 from radar_fast.cli.score import score
@@ -85,7 +86,7 @@ _COMPLETION = 'Completion in bash: eval "$(_RADAR_FAST_COMPLETE=bash_source rada
 @click.version_option(package_name="radar-fast")
 @click.command_panel("Scoring", commands=["score", "demo"])
 @click.command_panel("Benchmarks and checkpoints", commands=["inspect", "convert", "models", "compose"])
-@click.command_panel("Results", commands=["summarize", "compare"])
+@click.command_panel("Results", commands=["summarize", "merge", "compare"])
 @click.command_panel("Speed", commands=["bench"])
 def main() -> None:
     """RADAR's Soft Discrimination Score for multimodal checkpoints: how much does a checkpoint prefer the correct
@@ -97,5 +98,5 @@ def main() -> None:
     logging.basicConfig(format="radar-fast: %(message)s", level=logging.WARNING)
 
 
-for _command in (score, demo, inspect, convert, models, compose, summarize, compare, bench):
+for _command in (score, demo, inspect, convert, models, compose, summarize, merge, compare, bench):
     main.add_command(_command)

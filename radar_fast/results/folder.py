@@ -130,7 +130,7 @@ class ResultFolder:
                     ) from None
                 now = replace(now, images=images.to_dict())  # some were absent
             if now != manifest:
-                write_json_atomic(self.run, now.to_dict())
+                self.write_manifest(now)
             return
         manifest = Manifest(
             identity=identity,
@@ -142,7 +142,7 @@ class ResultFolder:
             step=step,
             shard=shard or {},
         )
-        write_json_atomic(self.run, manifest.to_dict())
+        self.write_manifest(manifest)
 
     def manifest(self) -> Manifest:
         """What ``run.json`` says.
@@ -156,9 +156,13 @@ class ResultFolder:
         except ResultsError as error:
             raise ResultsError(f"{self.run}: {error}") from None
 
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write ``run.json``, with the journal open, hence locked. Raises ResultsError where that fails."""
+        write_json_atomic(self.run, manifest.to_dict())
+
     def amend(self, *, engine: Mapping[str, object]) -> None:
         """Write into ``run.json`` what the engine says of itself, over what it said before."""
-        write_json_atomic(self.run, replace(self.manifest(), engine=engine).to_dict())
+        self.write_manifest(replace(self.manifest(), engine=engine))
 
     def read_summary(self) -> Summary:
         """What ``summary.json`` says; the journal may have gone on since.

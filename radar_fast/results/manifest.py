@@ -39,6 +39,9 @@ class Manifest:
     """The checkpoint's training step; None where nothing says it."""
     shard: Mapping[str, int] = field(default_factory=dict)
     """``index`` and ``count`` where the samples are those of a shard, and how many ``samples`` it has; else empty."""
+    merged: tuple[Mapping[str, object], ...] = ()
+    """Of each shard that the samples were merged from: ``shard``, how many ``samples`` it had, which images were
+    ``absent``, and its own ``created``, ``versions``, ``machine`` and ``engine``; else empty."""
 
     @property
     def samples(self) -> int | None:
@@ -75,7 +78,7 @@ class Manifest:
         }
         if self.step is not None:
             document["step"] = self.step
-        more = {"shard": self.shard, "images": self.images, "engine": self.engine}
+        more = {"shard": self.shard, "images": self.images, "engine": self.engine, "merged": self.merged}
         return document | {name: value for name, value in more.items() if value}
 
     @classmethod
@@ -93,12 +96,13 @@ class Manifest:
         }
         if more.get("shard") and not all(type(more["shard"].get(name)) is int for name in SHARD_FIELDS):
             raise ResultsError(f"shard: has not {', '.join(SHARD_FIELDS)}; another program has written to it")
-        step = document.get("step")
+        step, merged = document.get("step"), document.get("merged")
         return cls(
             document["identity"],
             document["configuration"],
             str(document.get("created", "")),
             step=step if type(step) is int else _named(document["configuration"]),
+            merged=tuple(one for one in merged if isinstance(one, dict)) if isinstance(merged, list) else (),
             **more,
         )
 
