@@ -33,7 +33,7 @@ LAYERS: tuple[set[str], ...] = (
     {"benchmark", "windows"},
     {"prepare", "recording"},
     {"run"},
-    {"series"},
+    {"series", "training"},
     {"demo"},
     {"bench"},
     {"cli"},

@@ -3,6 +3,7 @@
 import inspect
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -88,34 +89,39 @@ class Forward:
         """Whether :meth:`try_attention` is to be called before samples are batched: with a mask batches are others."""
         return self.packed and self.attention != "dense" and self.self_check_difference is None
 
-    @torch.inference_mode()
     def try_attention(self, samples: Sequence[Encoded]) -> None:
         """Score a few samples without a mask and the last of them the plain way; take the mask where they disagree."""
         try:
-            plain, _ = self._plain_scores(samples[-1])
-            if self._agree(plain, self._packed_scores(samples)[-1][0]):
-                return
+            with self._without_gradients():
+                plain, _ = self._plain_scores(samples[-1])
+                if self._agree(plain, self._packed_scores(samples)[-1][0]):
+                    return
         except (RuntimeError, TypeError, ValueError, LookupError, MemoryError) as error:
             self._use_mask(one_line(error))
         else:
             self._use_mask(f"its logits are off by {self.self_check_difference:.3g} from plain ones")
         self.self_check_difference = None
 
-    @torch.inference_mode()
     def __call__(self, samples: Sequence[Encoded]) -> list[TokenScores]:
         """Score a batch: what is known of each sample's answer tokens. Raises what the model raises."""
-        if not self.packed:
-            scores = list(map(self._plain_scores, samples))
-        else:
-            scores = self._packed_scores(samples)
-            if self.self_check_difference is None:
-                scores = self._self_check(samples, scores)
+        with self._without_gradients():
+            if not self.packed:
+                scores = list(map(self._plain_scores, samples))
+            else:
+                scores = self._packed_scores(samples)
+                if self.self_check_difference is None:
+                    scores = self._self_check(samples, scores)
         self._timer.collect()
         return scores
 
     def drop_model(self) -> None:
-        """Let go of the model; what was found out about it stays."""
+        """Let go of the model, and leave nothing of ours on it; what was found out about it stays."""
+        self._timer.unwatch()
         self._model = self._head = self._rope_index = None
+
+    def _without_gradients(self) -> AbstractContextManager[None]:
+        """In which the model runs."""
+        return torch.inference_mode()
 
     # Packed ----------------------------------------------------------------------------------------------------------
 
@@ -124,14 +130,18 @@ class Forward:
         packed = lay(samples, list(map(self._prefix_positions, samples)), self._device)
         names = samples[0].inputs
         inputs = {name: torch.cat([sample.inputs[name] for sample in samples]).to(self._device) for name in names}
-        hidden = self._hidden(packed, inputs)
-        with self._timer.measure("head"):
-            logits, logprobs = token_scores(
-                hidden.flatten(0, 1)[packed.hidden_rows], self._head, self._scaling, packed.answer_rows, packed.targets
-            )
+        logits, logprobs = self._answers(packed, inputs)
         counts = [sum(len(suffix) - sample.scored_from for suffix in sample.suffixes) for sample in samples]
         both = torch.stack([logits, logprobs]).cpu()  # here alone a batch waits for the device
         return [(some[0].tolist(), some[1].tolist()) for some in torch.split(both, counts, dim=1)]
+
+    def _answers(self, packed: Batch | Flat, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """[T] raw logits and [T] log-probabilities of the batch's answer tokens, fp32."""
+        hidden = self._hidden(packed, inputs)
+        with self._timer.measure("head"):
+            return token_scores(
+                hidden.flatten(0, 1)[packed.hidden_rows], self._head, self._scaling, packed.answer_rows, packed.targets
+            )
 
     def _hidden(self, packed: Batch | Flat, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """[1 or B, L, D] final hidden states."""

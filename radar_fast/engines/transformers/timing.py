@@ -19,6 +19,7 @@ class DeviceTimer:
         self._clock = clock
         self._events = device.type == "cuda"
         self._pending: list[tuple[str, Any, Any]] = []
+        self._hooks: list[Any] = []
 
     @contextmanager
     def measure(self, part: str) -> Iterator[None]:
@@ -37,8 +38,13 @@ class DeviceTimer:
         def after(*_: Any) -> None:
             self._count(part, started.pop())
 
-        module.register_forward_pre_hook(before)
-        module.register_forward_hook(after)
+        self._hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+
+    def unwatch(self) -> None:
+        """Leave the modules as they were."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
 
     def collect(self) -> None:
         """Hand what was timed to the clock. On a GPU: once its results were fetched, so that there is nothing to wait
