@@ -19,7 +19,7 @@ from radar_fast.results.witness import ImageWitness, stat_of
 from radar_fast.sample import ReasonKind, Sample
 from radar_fast.terminal.progress import Progress
 
-__all__ = ["Benchmark", "Survey", "open_benchmark", "survey"]
+__all__ = ["Benchmark", "Survey", "benchmark_name", "open_benchmark", "survey"]
 
 _LOOKED_AT = 1024
 """Pictures whose headers are read at a run's start, to say whether some are read oddly: a tenth of a second for JPEG
@@ -46,6 +46,8 @@ class Benchmark:
     """Of the data as they are: runs under different conditions are of the same data."""
     seconds: float
     """That the survey took."""
+    state: str | None = None
+    """How its files were before they were surveyed: :func:`radar_fast.finished.data_state`; None: not known."""
 
     def identity(self) -> dict[str, Any]:
         """Its part of a run's identity: which data these are, and how they are asked where that is not the usual way.
@@ -165,8 +167,19 @@ def _settled(data: Path) -> Path:
     return data.resolve() if data.is_dir() else data.parent.resolve() / data.name
 
 
-def open_benchmark(config: RunConfig, progress: Progress) -> Benchmark:
+def benchmark_name(data: Path) -> str:
+    """What a benchmark is called: the data folder's own name, without the ending of a single file."""
+    data = data.resolve()
+    return data.name if data.is_dir() else data.stem
+
+
+def open_benchmark(config: RunConfig, progress: Progress, state: str | None = None) -> Benchmark:
     """Open what the configuration's options name, survey it, and say what it is.
+
+    Args:
+        config: what is asked.
+        progress: is told.
+        state: of the data, asked for before: :func:`radar_fast.finished.data_state`; None: not known.
 
     Raises:
         UsageError: a wrong option.
@@ -189,6 +202,5 @@ def open_benchmark(config: RunConfig, progress: Progress) -> Benchmark:
     progress.say(f"{config.data}: {found.samples} samples in {len(found.tasks)} tasks ({reader.format})")
     if line := odd.line():
         progress.say(f"{config.data}: {line}; `radar-fast inspect` looks at all")
-    data = config.data.resolve()
-    name = data.name if data.is_dir() else data.stem
-    return Benchmark(name, reader, selection, conditions, found, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Benchmark(benchmark_name(config.data), reader, selection, conditions, found, seconds, state)

@@ -10,6 +10,8 @@ from radar_fast.config import RunConfig
 from radar_fast.engines import Engine, EngineReport
 from radar_fast.engines.session import EngineSession
 from radar_fast.errors import IncompleteError
+from radar_fast.finished import data_state, known_as_finished, note_finished
+from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.prepare import Prepared, prepare
 from radar_fast.protocols import Protocol
 from radar_fast.recording import Recording, open_recording, refuse_series
@@ -23,7 +25,7 @@ from radar_fast.sample import Prompt, Scored
 from radar_fast.terminal.progress import Progress, SilentProgress
 from radar_fast.util.clock import Clock
 
-__all__ = ["aggregate", "open_prepared", "ready_line", "score", "score_checkpoint", "summarize"]
+__all__ = ["aggregate", "answer", "conclude", "open_prepared", "ready_line", "score", "score_checkpoint", "summarize"]
 
 
 def score(config: RunConfig, progress: Progress | None = None) -> Summary:
@@ -36,8 +38,11 @@ def score(config: RunConfig, progress: Progress | None = None) -> Summary:
         RadarError: one of its kinds, with a message for the user. What was scored before stays in the journal.
     """
     progress = progress or SilentProgress()
+    state = data_state(config)
+    if (summary := answer(config, state)) is not None:
+        return summary
     with EngineSession() as session:
-        return score_checkpoint(config, open_benchmark(config, progress), session, progress)
+        return score_checkpoint(config, open_benchmark(config, progress, state), session, progress)
 
 
 def score_checkpoint(
@@ -57,7 +62,34 @@ def score_checkpoint(
     with open_recording(config, benchmark, prepared.identity, progress, name) as recording:
         if recording.left > 0:
             _score_rest(prepared, recording, session, progress, clock)
-    return summarize(config.folder, official_out=config.official_out)
+    return conclude(config, benchmark, prepared.checkpoint)
+
+
+def conclude(config: RunConfig, benchmark: Benchmark, checkpoint: Checkpoint | None) -> Summary:
+    """Sum up what a job has recorded, and note that it is done if it is; ``checkpoint`` as it was before it was loaded.
+
+    Raises:
+        ResultsError: as :func:`summarize`.
+    """
+    summary = summarize(config.folder, official_out=config.official_out)
+    note_finished(config, benchmark.state, checkpoint, summary)
+    return summary
+
+
+def answer(config: RunConfig, state: str | None) -> Summary | None:
+    """The summary of a job that is known to be done, which takes no model and no data; None for any other.
+
+    Args:
+        config: of the job.
+        state: of its data now: :func:`radar_fast.finished.data_state`.
+
+    Raises:
+        ResultsError: the published scripts' files are asked for, and cannot be written.
+    """
+    summary = known_as_finished(config, state)
+    if summary is not None and config.official_out is not None:
+        return summarize(config.folder, official_out=config.official_out)
+    return summary
 
 
 def _score_rest(

@@ -5,16 +5,17 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from radar_fast.benchmark import Benchmark, open_benchmark
+from radar_fast.benchmark import Benchmark, benchmark_name, open_benchmark
 from radar_fast.config import RunConfig
 from radar_fast.engines.session import EngineSession
 from radar_fast.errors import EngineError, ModelError, RadarError, ResultsError, UsageError
+from radar_fast.finished import data_state
 from radar_fast.results.summary import Summary
-from radar_fast.run import score_checkpoint
+from radar_fast.run import answer, score_checkpoint
 from radar_fast.terminal.progress import Progress, SilentProgress
 
 __all__ = [
@@ -48,6 +49,8 @@ class Job:
     """Of the checkpoint, in tables and folders."""
     benchmark: int
     """Which of the benchmarks, counted from 0."""
+    number: int
+    """Which of the checkpoints, likewise."""
     out: Path
     """Its result folder, or that of its shards' folders."""
 
@@ -127,9 +130,9 @@ def plan_jobs(
         return out if single else out / benchmark / name if several else out / name
 
     return tuple(
-        Job(model, name, number, folder(name, benchmark))
-        for model, name in zip(models, names, strict=True)
-        for number, benchmark in enumerate(benchmarks)
+        Job(model, name, benchmark, number, folder(name, called))
+        for number, (model, name) in enumerate(zip(models, names, strict=True))
+        for benchmark, called in enumerate(benchmarks)
     )
 
 
@@ -181,7 +184,7 @@ def score_series(
             try:
                 summary = score_checkpoint(one, benchmark, session, progress, label)
             except (ModelError, EngineError, ResultsError, UsageError) as error:
-                if len(series.jobs) == 1 or (isinstance(error, UsageError) and not done):  # then it is the options
+                if series.single or (isinstance(error, UsageError) and not done):  # then it is the options
                     raise
                 if isinstance(error, EngineError):
                     session.close()  # whatever state it is in
@@ -189,9 +192,9 @@ def score_series(
                 progress.say(f"{label}: not scored: {error}")
                 continue
             done[job] = ScoredRun(benchmark.name, job.name, one.folder, summary)
-            if len(series.jobs) > 1:
+            if not series.single:
                 progress.say(told(label, summary, time.perf_counter() - started))
-    return [done[job] for job in series.by_benchmark()]
+    return series.results(done)
 
 
 @dataclass(frozen=True)
@@ -199,11 +202,20 @@ class Series:
     """All jobs of a command, and what they share."""
 
     jobs: tuple[Job, ...]
-    """In the order in which they are to be scored."""
+    """Those that are to be scored, in that order."""
+    finished: Mapping[Job, ScoredRun]
+    """Those that are known to be done."""
     configs: tuple[RunConfig, ...]
     """For each benchmark; a job's has its own checkpoint and result folder: :meth:`config`."""
-    benchmarks: tuple[Benchmark, ...]
-    """Surveyed."""
+    names: tuple[str, ...]
+    """The benchmarks'."""
+    benchmarks: Mapping[int, Benchmark]
+    """Surveyed: by its number each one that a job is to be scored on."""
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one job in all."""
+        return len(self.jobs) + len(self.finished) == 1
 
     def benchmark(self, job: Job) -> Benchmark:
         """That a job is scored on."""
@@ -215,19 +227,20 @@ class Series:
 
     def label(self, job: Job) -> str:
         """What progress calls a job."""
-        return job.name if len(self.benchmarks) == 1 else f"{self.benchmark(job).name}/{job.name}"
+        return job.name if len(self.names) == 1 else f"{self.names[job.benchmark]}/{job.name}"
 
-    def by_benchmark(self) -> list[Job]:
-        """The jobs in the order in which results are shown."""
-        return sorted(self.jobs, key=lambda job: job.benchmark)
+    def results(self, scored: Mapping[Job, ScoredRun | FailedRun]) -> list[ScoredRun | FailedRun]:
+        """What came of all jobs, in the order in which it is shown: benchmark by benchmark, as they were named."""
+        runs = {**self.finished, **scored}
+        return [runs[job] for job in sorted(runs, key=lambda job: (job.benchmark, job.number))]
 
 
 @contextlib.contextmanager
 def planned(
     config: RunConfig, models: Sequence[str | Path], data: Sequence[str | Path], name: str, progress: Progress
 ) -> Iterator[Series]:
-    """Survey the benchmarks, and plan the jobs; the arguments are those of :func:`score_series`. At the end, whatever
-    it is, the folder of preprocessed images goes, and so do folders with nothing in them.
+    """Plan the jobs, and survey the benchmarks of those that are left; the arguments are those of :func:`score_series`.
+    At the end, whatever it is, the folder of preprocessed images goes, and so do folders with nothing in them.
 
     Raises:
         UsageError: two folders of one name, or a wrong option.
@@ -239,11 +252,23 @@ def planned(
     keeps_images = config.options.preprocess_cache is None and len(chosen) > 1
     if keeps_images:
         configs = [replace(each, options=replace(each.options, preprocess_cache=ours)) for each in configs]
-    plan_jobs(chosen, ["?"], config.out, name)  # what is wrong with their names is said before the data are read
-    benchmarks = [open_benchmark(each, progress) for each in configs]
-    jobs = plan_jobs(chosen, [benchmark.name for benchmark in benchmarks], config.out, name)
+    names = tuple(benchmark_name(each.data) for each in configs)
+    jobs = plan_jobs(chosen, names, config.out, name)
+    states = [data_state(each) for each in configs]
+    finished = {}
+    for job in jobs:
+        one = replace(configs[job.benchmark], model=job.model, out=job.out)
+        if (summary := answer(one, states[job.benchmark])) is not None:
+            finished[job] = ScoredRun(names[job.benchmark], job.name, one.folder, summary)
+    left = tuple(job for job in jobs if job not in finished)
+    if finished and left:
+        progress.say(f"{len(finished)} of {len(jobs)} are done already")
+    if left and config.engine != "fake":
+        progress.say("loading torch and transformers...")
+    needed = dict.fromkeys(job.benchmark for job in left)
+    benchmarks = {number: open_benchmark(configs[number], progress, states[number]) for number in needed}
     try:
-        yield Series(jobs, tuple(configs), tuple(benchmarks))
+        yield Series(left, finished, tuple(configs), names, benchmarks)
     finally:
         if keeps_images:
             shutil.rmtree(ours, ignore_errors=True)

@@ -106,8 +106,6 @@ def score(
         shard=shard_asked_for(shard, progress.say),
         **given(options),
     )
-    if config.engine != "fake":
-        progress.say("loading torch and transformers...")
     try:
         from radar_fast.series import NAME, FailedRun, ScoredRun, score_series
 

@@ -39,6 +39,8 @@ class Manifest:
     """The checkpoint's training step; None where nothing says it."""
     shard: Mapping[str, int] = field(default_factory=dict)
     """``index`` and ``count`` where the samples are those of a shard, and how many ``samples`` it has; else empty."""
+    finished: Mapping[str, object] = field(default_factory=dict)
+    """How data, checkpoint, options and journal were when the job was done: :mod:`radar_fast.finished`; else empty."""
     merged: tuple[Mapping[str, object], ...] = ()
     """Of each shard that the samples were merged from: ``shard``, how many ``samples`` it had, which images were
     ``absent``, and its own ``created``, ``versions``, ``machine`` and ``engine``; else empty."""
@@ -78,8 +80,10 @@ class Manifest:
         }
         if self.step is not None:
             document["step"] = self.step
-        more = {"shard": self.shard, "images": self.images, "engine": self.engine, "merged": self.merged}
-        return document | {name: value for name, value in more.items() if value}
+        for name in ("shard", "images", "engine", "finished", "merged"):
+            if said := getattr(self, name):
+                document[name] = said
+        return document
 
     @classmethod
     def from_dict(cls, document: object) -> Self:
@@ -91,7 +95,7 @@ class Manifest:
                 raise ResultsError(f"has no {name}; another program has written to it")
         more = {
             name: document[name]
-            for name in ("versions", "machine", "engine", "images", "shard")
+            for name in ("versions", "machine", "engine", "images", "shard", "finished")
             if isinstance(document.get(name), dict)
         }
         if more.get("shard") and not all(type(more["shard"].get(name)) is int for name in SHARD_FIELDS):

@@ -30,7 +30,7 @@ LAYERS: tuple[set[str], ...] = (
     {"engines"},
     {"engines.session"},
     {"config"},
-    {"benchmark", "windows"},
+    {"finished", "benchmark", "windows"},
     {"prepare", "recording"},
     {"run"},
     {"series", "training"},
