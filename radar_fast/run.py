@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from radar_fast.benchmark import Benchmark, open_benchmark
+from radar_fast.benchmark import Benchmark, benchmark_name, open_benchmark
 from radar_fast.config import RunConfig
 from radar_fast.engines import Engine, EngineReport
 from radar_fast.engines.session import EngineSession
@@ -40,9 +40,15 @@ def score(config: RunConfig, progress: Progress | None = None) -> Summary:
     progress = progress or SilentProgress()
     state = data_state(config)
     if (summary := answer(config, state)) is not None:
+        progress.done(_name(config), config.folder, summary)
         return summary
     with EngineSession() as session:
         return score_checkpoint(config, open_benchmark(config, progress, state), session, progress)
+
+
+def _name(config: RunConfig) -> str:
+    """What progress calls a job that is alone."""
+    return config.model.resolve().name if config.model else benchmark_name(config.data)
 
 
 def score_checkpoint(
@@ -52,7 +58,7 @@ def score_checkpoint(
 
     ``name`` is what progress calls it; None: as the checkpoint folder.
     """
-    name = name or (config.model.resolve().name if config.model else benchmark.name)
+    name = name or _name(config)
     refuse_series(config.folder)
     clock = Clock()
     clock.add("survey", benchmark.seconds)
@@ -62,7 +68,9 @@ def score_checkpoint(
     with open_recording(config, benchmark, prepared.identity, progress, name) as recording:
         if recording.left > 0:
             _score_rest(prepared, recording, session, progress, clock)
-    return conclude(config, benchmark, prepared.checkpoint)
+    summary = conclude(config, benchmark, prepared.checkpoint)
+    progress.done(name, config.folder, summary)
+    return summary
 
 
 def conclude(config: RunConfig, benchmark: Benchmark, checkpoint: Checkpoint | None) -> Summary:
@@ -156,6 +164,9 @@ def _score_windows(engine: Engine, protocol: Protocol, recording: Recording, pro
             fresh = recording.append(records)
         for _ in range(fresh):
             progress.advance()
+        for one in records:
+            if one.status == "unscored" and one.key not in recording.done:
+                progress.unscored(one)
 
     try:
         progress.start(recording.name, recording.samples, len(recording.done))

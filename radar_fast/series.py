@@ -190,6 +190,7 @@ def score_series(
                     session.close()  # whatever state it is in
                 done[job] = FailedRun(benchmark.name, job.name, one.folder, error)
                 progress.say(f"{label}: not scored: {error}")
+                progress.failed(label, one.folder, error)
                 continue
             done[job] = ScoredRun(benchmark.name, job.name, one.folder, summary)
             if not series.single:
@@ -260,6 +261,7 @@ def planned(
         one = replace(configs[job.benchmark], model=job.model, out=job.out)
         if (summary := answer(one, states[job.benchmark])) is not None:
             finished[job] = ScoredRun(names[job.benchmark], job.name, one.folder, summary)
+            progress.done(job.name, one.folder, summary)
     left = tuple(job for job in jobs if job not in finished)
     if finished and left:
         progress.say(f"{len(finished)} of {len(jobs)} are done already")

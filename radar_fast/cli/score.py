@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from radar_fast.cli.asked import shown_prompts
+from radar_fast.cli.config_file import ConfiguredCommand, config_options
+from radar_fast.cli.config_file import print_config as print_options
 from radar_fast.cli.engine import engine_option, engine_options, options_of_engine
 from radar_fast.cli.options import (
     ADVANCED,
@@ -19,7 +22,7 @@ from radar_fast.cli.options import (
     symlink_option,
 )
 from radar_fast.cli.status import INTERRUPTED, TRY_AGAIN, UNSCORED, exit_by, leave
-from radar_fast.cli.types import PATH, Many, ManyCommand, expanded, given, pairs_of
+from radar_fast.cli.types import PATH, Many, expanded, given, pairs_of
 from radar_fast.errors import BusyError, IncompleteError
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ other than by the 12-image rule);
 complete yet); 130 interrupted: the same command goes on from there."""
 
 
-@click.command(cls=ManyCommand, epilog=_STATUSES)
+@click.command(cls=ConfiguredCommand, epilog=_STATUSES)
 @click.option(
     "--model",
     "models",
@@ -70,9 +73,23 @@ complete yet); 130 interrupted: the same command goes on from there."""
     "--official-out", type=PATH, metavar="DIR", panel=OUTPUT, help="Also write the published scripts' files here."
 )
 @click.option("-v", "--verbose", is_flag=True, panel=OUTPUT, help="Say where the time goes, and what was computed.")
+@click.option(
+    "--events",
+    metavar="FILE|-",
+    panel=OUTPUT,
+    help="Also say what goes on as JSON lines, for machines; with - they have standard output for themselves.",
+)
 @symlink_option()
 @click.option(
     "--trust-remote-code", is_flag=True, panel=ADVANCED, help="Run Python code that lies in the checkpoint folder."
+)
+@config_options()
+@click.option(
+    "--show-prompt",
+    type=click.IntRange(min=1),
+    metavar="N",
+    panel=ADVANCED,
+    help="Print what the model is asked of the first N samples, tokens and boundaries included, and do nothing.",
 )
 @click.help_option("-h", "--help", panel=ADVANCED, help="Show this and exit.")
 def score(
@@ -81,6 +98,9 @@ def score(
     name: str | None,
     shard: str | None,
     verbose: bool,
+    events: str | None,
+    print_config: bool,
+    show_prompt: int | None,
     **options: Any,
 ) -> None:
     """Score checkpoints on benchmarks: how much does each prefer the correct answers?
@@ -90,11 +110,15 @@ def score(
       radar-fast score --model 'ckpt/step-*' --data M3-Bench --out results
       radar-fast score --engine fake --data M3-Bench --out trial --limit 10
     """
+    if print_config:
+        print_options()
+        return
     from radar_fast.config import RunConfig
+    from radar_fast.terminal.events import EventProgress
     from radar_fast.terminal.output import standard_output
     from radar_fast.terminal.progress import progress_on
 
-    console = standard_output()
+    console = standard_output(for_events=events == "-")
     progress = progress_on(console, verbose=verbose)
     folders, benchmarks = expanded("--model", models), expanded("--data", data)
     config = RunConfig(
@@ -106,18 +130,26 @@ def score(
         shard=shard_asked_for(shard, progress.say),
         **given(options),
     )
+    if show_prompt is not None:
+        for line in shown_prompts(config, show_prompt):
+            click.echo(line)
+        return
+    teller = EventProgress(events, progress)
     try:
         from radar_fast.series import NAME, FailedRun, ScoredRun, score_series
 
-        runs = score_series(config, folders, benchmarks, name=name or NAME, progress=progress)
+        runs = score_series(config, folders, benchmarks, name=name or NAME, progress=teller)
     except KeyboardInterrupt:
         click.echo(f"\nradar-fast: {_kept(progress)}; run the same command again", err=True)  # below the ^C
         leave(INTERRUPTED)
+    finally:
+        teller.close()
     scored = [run for run in runs if isinstance(run, ScoredRun)]
     failed = [run for run in runs if isinstance(run, FailedRun)]
     if scored:
         _print(console, scored, verbose=verbose)
-        click.echo(f"\n{_pace(progress, len(runs))}results in {config.out}")
+        pace = _pace(progress, len(runs))
+        console.print(f"\n{pace}results in {config.out}", highlight=False, markup=False, soft_wrap=True)
     if failed:
         _list_failed(failed, len(runs), several=len(benchmarks) > 1)
     exit_by(*(run.summary for run in scored))
@@ -158,7 +190,7 @@ def _print(console: "Console", runs: "list[ScoredRun]", *, verbose: bool) -> Non
     for benchmark in dict.fromkeys(run.benchmark for run in runs):
         series = [run for run in runs if run.benchmark == benchmark]
         if len(series) < len(runs):
-            click.echo(f"\n{benchmark}")
+            console.print(f"\n{benchmark}", highlight=False, markup=False)
         if len(series) > 1:
             series = by_step(series)
             print_growth(console, [(run.name, run.summary) for run in series], series[0].out, series[-1].out)

@@ -2,12 +2,17 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from rich import progress as bars
 from rich.console import Console
 from rich.table import Column
 from rich.text import Text
+
+from radar_fast.errors import RadarError
+from radar_fast.results.record import Record
+from radar_fast.results.summary import Summary
 
 __all__ = ["BarProgress", "ConsoleProgress", "LineProgress", "Progress", "SilentProgress", "Tally", "progress_on"]
 
@@ -32,13 +37,25 @@ class Progress(Protocol):
         """One more sample is in the journal."""
         ...
 
+    def unscored(self, record: Record) -> None:
+        """A sample that is in the journal could not be scored."""
+        ...
+
     def stop(self) -> None:
         """Scoring is over, or failed. Calling it twice, or without start, is fine."""
         ...
 
+    def done(self, name: str, out: Path, summary: Summary) -> None:
+        """What is called ``name`` has its summary, in the result folder ``out``."""
+        ...
+
+    def failed(self, name: str, out: Path, error: RadarError) -> None:
+        """One of several checkpoints was not scored; the others are. Of a single one the error is raised."""
+        ...
+
 
 class SilentProgress:
-    """For library use."""
+    """Says nothing. For library use, and to derive one's own from: what is not overridden stays silent."""
 
     def say(self, text: str) -> None:
         """Nothing."""
@@ -52,7 +69,16 @@ class SilentProgress:
     def advance(self) -> None:
         """Nothing."""
 
+    def unscored(self, record: Record) -> None:
+        """Nothing."""
+
     def stop(self) -> None:
+        """Nothing."""
+
+    def done(self, name: str, out: Path, summary: Summary) -> None:
+        """Nothing."""
+
+    def failed(self, name: str, out: Path, error: RadarError) -> None:
         """Nothing."""
 
 
@@ -89,7 +115,7 @@ class Tally:
         return self.fresh / max(self.seconds, 1e-9)
 
 
-class ConsoleProgress:
+class ConsoleProgress(SilentProgress):
     """What the two for a console share: news are printed, and samples counted."""
 
     def __init__(self, console: Console, *, verbose: bool = False) -> None:
