@@ -98,8 +98,8 @@ def compared(mine: list[Any], theirs: list[Any]) -> dict[str, float]:
         for one, two in zip(scored.candidates, other[scored.sample.key].candidates, strict=True)
         for a, b in zip(one.logits, two.logits, strict=True)
     )
-    left: Any = aggregate(mine, bootstrap=0)
-    right: Any = aggregate(theirs, bootstrap=0)
+    left: Any = aggregate(mine, confidence=None)
+    right: Any = aggregate(theirs, confidence=None)
     tasks = [abs(entry.sds - right.tasks[name].sds) for name, entry in left.tasks.items()]
     return {
         "logit": logit,

@@ -159,7 +159,7 @@ def _score_windows(engine: Engine, protocol: Protocol, recording: Recording, pro
             yield from map(protocol.prompt, window.samples)
 
     def record(results: Iterable[Scored]) -> None:
-        records = list(map(record_of, results))
+        records = [record_of(result, recording.benchmark.reader.root) for result in results]
         with clock.measure("write"):
             fresh = recording.append(records)
         for _ in range(fresh):
@@ -208,14 +208,14 @@ def summarize(out: str | Path, *, official_out: str | Path | None = None) -> Sum
     return summary
 
 
-def aggregate(scored: Iterable[Scored], *, bootstrap: int = 1000) -> Summary:
+def aggregate(scored: Iterable[Scored], *, confidence: float | None = 0.95) -> Summary:
     """The numbers of scored samples that go through no journal: for library use.
 
     Args:
         scored: from an engine; read once.
-        bootstrap: resamples for the 95% intervals; 0 for none.
+        confidence: of the intervals, in 0..1; None for none.
 
     Raises:
         ResultsError: a sample comes twice.
     """
-    return summarize_records(map(record_of, scored), bootstrap=bootstrap)
+    return summarize_records(map(record_of, scored), confidence=confidence)

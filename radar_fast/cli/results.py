@@ -55,7 +55,8 @@ def summarize(out: Path, official_out: Path | None, verbose: bool) -> None:
 def compare(first: Path, second: Path, pairs: tuple[str, ...], order: str | None, file: Path | None) -> None:
     """What changed from result folder A to result folder B, over the samples that both have scored.
 
-    Differences are B less A, with paired 95% bootstrap intervals; n.s., not significant, marks those that hold 0.
+    Differences are B less A, with paired 95% intervals; n.s., not significant, marks what chance explains where there
+    are so many tasks.
     """
     from radar_fast.results.comparison import compare as compared
     from radar_fast.terminal.tables import comparison_tables

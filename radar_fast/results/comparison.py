@@ -2,9 +2,12 @@
 
 A difference is the second run's number less the first's, over the samples that both have scored. Those of one sample
 go together, so what is hard about a sample counts for neither side, and a difference can be told from chance with far
-fewer samples than two separate intervals would need. The interval is a percentile bootstrap over the pairs; a directory
-that is averaged over its files (:mod:`radar_fast.results.metrics`) resamples within each of them. There is none over
-fewer than :data:`~radar_fast.results.bootstrap.LEAST` pairs.
+fewer samples than two separate intervals would need. The interval is that of the pairs' mean difference
+(:mod:`radar_fast.results.intervals`), by clusters; there is none over fewer than
+:data:`~radar_fast.results.intervals.LEAST` of them.
+
+Of many tasks some differ by chance: p-values are corrected by Holm's procedure over the tasks, over the directories and
+over the abilities, each for itself.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,19 +15,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from radar_fast.errors import ResultsError, UsageError
 from radar_fast.results import measures
-from radar_fast.results.bootstrap import check_resampling, draws_for, enough, intervals, mean_of_means
+from radar_fast.results.clusters import Links, cluster_codes
 from radar_fast.results.difference import Change, Comparison, Difference
 from radar_fast.results.differing import told_differences
+from radar_fast.results.entries import is_macro
 from radar_fast.results.folder import ResultFolder
+from radar_fast.results.holm import holm
+from radar_fast.results.intervals import Design, check_confidence, cluster_means
 from radar_fast.results.journal import read_records
-from radar_fast.results.metrics import is_macro
 from radar_fast.results.outcomes import Outcome, Table, collect
 from radar_fast.results.record import Key, Record
 from radar_fast.results.summary import Aggregation
 
-__all__ = ["Run", "compare", "compare_tables", "read_run"]
+__all__ = ["Run", "change_of", "compare", "compare_tables", "corrected", "read_run"]
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,7 @@ def compare(
     second: str | Path,
     *,
     pairs: Sequence[tuple[str, str]] = (),
-    bootstrap: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
+    confidence: float | None = 0.95,
 ) -> Comparison:
     """Compare two result folders.
 
@@ -68,22 +74,20 @@ def compare(
         second: another, or the same where ``pairs`` sets tasks of one run against each other.
         pairs: (task of the first, task of the second): compare these alone, by the samples' ids. Without them a task
             is compared with the one of the same name.
-        bootstrap: resamples of each interval; 0 for none.
-        seed: of the resamples.
-        confidence: of the intervals, in 0..1.
+        confidence: of the intervals, in 0..1; None for none. A difference is significant at the level that this leaves.
 
     Raises:
         UsageError: an argument out of range, a task in ``pairs`` that is not there, or one that comes twice.
         ResultsError: a folder cannot be read, the two share no scored sample, or the same (task, id) is another
             question in each.
     """
-    check_resampling("compare", bootstrap, seed, confidence)
+    check_confidence("compare", confidence)
     one = read_run(first)
     other = one if Path(second) == Path(first) else read_run(second)
     if not pairs:
         _require_same_questions(one, other)
     outcomes = _renamed(one.table.outcomes, other.table.outcomes, pairs)
-    comparison = compare_tables(*outcomes, bootstrap=bootstrap, seed=seed, confidence=confidence)
+    comparison = compare_tables(*outcomes, confidence=confidence)
     if not comparison.overall.paired:
         raise ResultsError(
             f"{first} and {second}: no sample is scored in both, so there is nothing to compare: "
@@ -127,51 +131,70 @@ def compare_tables(
     first: Sequence[Outcome],
     second: Sequence[Outcome],
     *,
-    bootstrap: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
+    confidence: float | None = 0.95,
 ) -> Comparison:
-    """Compare the outcomes of two runs by (task, id); the draws of an entry depend on ``seed``, its name and its pairs.
-
-    Directory and ability are the first run's.
-    """
+    """Compare the outcomes of two runs by (task, id). Directory and ability are the first run's."""
+    check_confidence("compare", confidence)
     ours, theirs = ({outcome.key: outcome for outcome in outcomes} for outcomes in (first, second))
     couples = [_Couple(ours.get(key), theirs.get(key)) for key in sorted(ours.keys() | theirs.keys())]
-    kinds = [measure.name for measure in measures.MEASURES if measure.interval]
 
-    def difference(name: str, members: Sequence[_Couple], aggregation: Aggregation = "micro") -> Difference:
-        groups = _grouped(members, "task").values() if aggregation == "macro" else [members]
-        pairs = [kept for group in groups if (kept := [pair for couple in group if (pair := couple.scores)])]
-        before = [[scores for scores, _ in group] for group in pairs]
-        after = [[scores for _, scores in group] for group in pairs]
-        gained = [[{kind: new[kind] - old[kind] for kind in kinds} for old, new in group] for group in pairs]
-        ends: Mapping[str, tuple[float | None, float | None]] = {}
-        if bootstrap and enough(gained):
-            ends = intervals(gained, kinds, bootstrap, confidence, draws_for(seed, f"difference {name}"))
+    def differences(by: str) -> dict[str, Difference]:
+        found = {}
+        for name, group in _grouped(couples, by).items():
+            macro = by == "directory" and is_macro(couple.either.task for couple in group)
+            found[name] = _difference(group, "macro" if macro else "micro", confidence)
+        return corrected(found)
 
-        def change(kind: str) -> Change:
-            first, second, value = (mean_of_means(groups, kind) for groups in (before, after, gained))
-            return Change(first, second, value, *ends.get(kind, (None, None)))
+    [overall] = corrected({"overall": _difference(couples, "micro", confidence)}).values()
+    return Comparison(differences("task"), differences("directory"), differences("ability"), overall)
 
-        return Difference(
-            changes={kind: change(kind) for kind in kinds},
-            paired=sum(map(len, pairs)),
-            only_first=sum(couple.only_first for couple in members),
-            only_second=sum(couple.only_second for couple in members),
-            aggregation=aggregation,
-        )
 
-    return Comparison(
-        tasks={name: difference(f"task {name}", group) for name, group in _grouped(couples, "task").items()},
-        directories={
-            name: difference(
-                f"directory {name}", group, "macro" if is_macro(couple.either.task for couple in group) else "micro"
-            )
-            for name, group in _grouped(couples, "directory").items()
-        },
-        abilities={name: difference(f"ability {name}", group) for name, group in _grouped(couples, "ability").items()},
-        overall=difference("overall", couples),
+def corrected(differences: Mapping[str, Difference]) -> dict[str, Difference]:
+    """The same with Holm's p-values, for each measure over all of them."""
+    found = dict(differences)
+    for kind in measures.compared():
+        ps = {name: p for name, each in found.items() if (p := each.changes[kind].p) is not None}
+        for name, p in zip(ps, holm(list(ps.values())), strict=True):
+            changes = {**found[name].changes, kind: replace(found[name].changes[kind], p_holm=p)}
+            found[name] = replace(found[name], changes=changes)
+    return found
+
+
+def _difference(members: "Sequence[_Couple]", aggregation: Aggregation, confidence: float | None) -> Difference:
+    scores = [couple.scores for couple in members]
+    places = [place for place, each in enumerate(scores) if each is not None]
+    pairs = [each for each in scores if each is not None]
+    clusters = cluster_codes(couple.links for couple in members)[places]
+    tasks = None
+    if aggregation == "macro":
+        tasks = np.unique([members[place].either.task for place in places], return_inverse=True)[1].astype(np.intp)
+    design = Design.of(clusters, tasks)
+    changes = {}
+    for kind in measures.compared():
+        before, after = (np.array([pair[side][kind] for pair in pairs], np.float64) for side in (0, 1))
+        changes[kind] = change_of(design, before, after, confidence)
+    return Difference(
+        changes=changes,
+        paired=len(pairs),
+        only_first=sum(couple.only_first for couple in members),
+        only_second=sum(couple.only_second for couple in members),
+        aggregation=aggregation,
+        clusters=design.clusters,
     )
+
+
+def change_of(
+    design: Design, before: NDArray[np.float64], after: NDArray[np.float64], confidence: float | None
+) -> Change:
+    """What became of a measure: (pairs,) numbers of the first run, and of the second, in clusters."""
+    first, second = design.mean(before), design.mean(after)
+    [gained] = cluster_means(design, [after - before])
+    if gained is None:
+        return Change(None, None, None, None, None)
+    if confidence is None:
+        return Change(first, second, gained.value, None, None)
+    low, high = gained.interval(confidence)
+    return Change(first, second, gained.value, low, high, gained.p, None, gained.detectable(confidence), 1 - confidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +210,11 @@ class _Couple:
         if outcome is None:
             raise ValueError("a couple of nothing")
         return outcome
+
+    @property
+    def links(self) -> Links:
+        """Of either run: one that was asked without its images does not know them."""
+        return (self.first.links if self.first else ()) + (self.second.links if self.second else ())
 
     @property
     def scores(self) -> tuple[Mapping[str, float], Mapping[str, float]] | None:

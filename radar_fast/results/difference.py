@@ -1,5 +1,6 @@
 """What two runs differ by: :class:`Comparison`, made by :func:`radar_fast.results.comparison.compare`."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,14 +21,29 @@ class Change:
     value: float | None
     """The second less the first."""
     low: float | None
-    """Lower end of the difference's confidence interval; None without bootstrap, or with too few pairs."""
+    """Lower end of the difference's confidence interval; None without intervals, or with too few clusters."""
     high: float | None
     """Upper end."""
+    p: float | None = None
+    """Two-sided p-value of no difference, by the same t as the interval; None likewise."""
+    p_holm: float | None = None
+    """The same, corrected for the number of tasks, directories or abilities compared (Holm)."""
+    detectable: float | None = None
+    """The minimum detectable effect: the smallest true difference that samples of this number and spread would show as
+    significant, uncorrected, in 80% of cases."""
+    level: float = 0.05
+    """What a corrected p-value must be below for the difference to be significant."""
 
     @property
     def significant(self) -> bool | None:
-        """Whether the interval leaves out 0; None where there is no interval."""
-        return None if self.low is None or self.high is None else not self.low <= 0 <= self.high
+        """Whether chance among samples does not explain it, by the corrected p-value; None without an interval."""
+        return None if self.p_holm is None else self.p_holm < self.level
+
+    def needed(self, effect: float, pairs: int) -> int | None:
+        """How many samples a true difference of ``effect``, above 0, would need to show as significant in 80% of cases,
+        where ``pairs`` samples can detect :attr:`detectable`: the error falls with the root of their number, clusters
+        being of the same size. None where there is no interval."""
+        return None if self.detectable is None else math.ceil(pairs * (self.detectable / effect) ** 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +60,8 @@ class Difference:
     """The reverse."""
     aggregation: Aggregation
     """``micro``: mean over pairs; ``macro``: unweighted mean over the tasks' means."""
+    clusters: int = 0
+    """How many clusters the pairs are in (:mod:`radar_fast.results.clusters`)."""
 
     def change(self, name: str) -> Change:
         """What became of a measure, such as ``sds``.
@@ -116,9 +134,13 @@ class Difference:
                 name: change.value,
                 f"{name}_low": change.low,
                 f"{name}_high": change.high,
+                f"{name}_p": change.p,
+                f"{name}_p_holm": change.p_holm,
+                f"{name}_detectable": change.detectable,
             }
         return document | {
             "paired": self.paired,
+            "clusters": self.clusters,
             "only_first": self.only_first,
             "only_second": self.only_second,
             "aggregation": self.aggregation,

@@ -1,16 +1,17 @@
 """Records -> outcomes: the few numbers that are kept of each sample, in an order that the records' does not change."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Protocol
 
 from radar_fast.errors import ResultsError
 from radar_fast.results import measures
+from radar_fast.results.clusters import Links, links_of
 from radar_fast.results.facets import KEYS
-from radar_fast.scores import judge
+from radar_fast.results.judged import Gatherer
 
-__all__ = ["Outcome", "RecordLike", "Table", "collect"]
+__all__ = ["Outcome", "RecordLike", "Table", "collect", "unusable"]
 
 
 class RecordLike(Protocol):
@@ -50,6 +51,10 @@ class RecordLike(Protocol):
     def seconds(self) -> float: ...
     @property
     def metadata(self) -> Mapping[str, str | int]: ...
+    @property
+    def images(self) -> Sequence[str] | None:
+        """A digest of each image; None where that is not known."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,10 @@ class Outcome:
     seconds: float
     facts: Mapping[str, str | int]
     """Of the metadata, what :mod:`radar_fast.results.facets` counts by."""
+    candidates: int = 2
+    """How many it has."""
+    links: Links = ()
+    """What puts it into a cluster with others: see :mod:`radar_fast.results.clusters`."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -96,38 +105,54 @@ def collect(records: Iterable[RecordLike]) -> Table:
 
     Raises ResultsError for a sample that comes twice, or is scored without usable scores.
     """
-    outcomes = sorted(map(_outcome_of, records), key=lambda outcome: outcome.key)
+    outcomes: list[Outcome] = []
+    scored: list[int] = []
+    gathered = Gatherer()
+    for record in records:
+        if record.status == "scored":
+            try:
+                gathered.add(record.candidates, record.answer, record.logits, record.logprobs)
+            except ValueError as error:
+                raise unusable(record.task, record.id, error) from error
+            scored.append(len(outcomes))
+        outcomes.append(_unscored(record))
+    try:
+        judged = gathered.judged()
+    except ValueError as error:
+        bad = outcomes[scored[error.args[1]]]
+        raise unusable(bad.task, bad.id, error) from error
+    columns = {measure.name: measure.of(judged).tolist() for measure in measures.MEASURES}
+    rows = zip(scored, judged.answers.tolist(), judged.chosen.tolist(), strict=True)
+    for number, (place, answer, chosen) in enumerate(rows):
+        scores = {name: column[number] for name, column in columns.items()}
+        outcomes[place] = replace(outcomes[place], scores=scores, answer=answer, chosen=chosen)
+    outcomes.sort(key=lambda outcome: outcome.key)
     for one, next_one in pairwise(outcomes):
         if one.key == next_one.key:
             raise ResultsError(f"sample {one.id!r} of task {one.task!r} is in the records twice; keep one of them")
     return Table(tuple(outcomes))
 
 
-def _outcome_of(record: RecordLike) -> Outcome:
-    scores = chosen = None
-    if record.status == "scored":
-        try:
-            if record.answer is None:
-                raise ValueError("it has no answer")
-            raw, normalised = judge(record.logits, record.answer), judge(record.logprobs, record.answer)
-        except ValueError as error:
-            raise ResultsError(
-                f"sample {record.id!r} of task {record.task!r} is scored, but {error}; remove its line and resume"
-            ) from error
-        judged = measures.Judged(record.candidates, record.answer, record.logits, record.logprobs, raw, normalised)
-        scores = {measure.name: measure.of(judged) for measure in measures.MEASURES}
-        chosen = raw.chosen
+def unusable(task: str, name: str, error: ValueError) -> ResultsError:
+    """What to raise for a scored sample without usable scores."""
+    return ResultsError(f"sample {name!r} of task {task!r} is scored, but {error.args[0]}; remove its line and resume")
+
+
+def _unscored(record: RecordLike) -> Outcome:
+    """What is kept of a record before its scores are looked at."""
     return Outcome(
-        record.task,
-        record.id,
-        record.directory,
-        record.ability,
-        scores,
-        None if scores is None else record.answer,
-        chosen,
-        record.reason_kind,
-        record.tokens_computed,
-        record.tokens_minimal,
-        record.seconds,
-        {key: record.metadata[key] for key in KEYS if key in record.metadata},
+        task=record.task,
+        id=record.id,
+        directory=record.directory,
+        ability=record.ability,
+        scores=None,
+        answer=None,
+        chosen=None,
+        reason_kind=record.reason_kind,
+        tokens_computed=record.tokens_computed,
+        tokens_minimal=record.tokens_minimal,
+        seconds=record.seconds,
+        facts={key: record.metadata[key] for key in KEYS if key in record.metadata},
+        candidates=len(record.candidates),
+        links=links_of(record.task, record.directory, record.id, record.images, record.metadata),
     )

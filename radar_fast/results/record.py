@@ -4,15 +4,18 @@ A line keeps everything that the summary and the exports need, token scores firs
 computed again from those. Whatever text a benchmark holds, lone surrogates included, is read back as it was.
 """
 
+import hashlib
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from types import NoneType
 from typing import Literal
 
 from radar_fast.errors import ResultsError
-from radar_fast.sample import PASSING, Scored
+from radar_fast.sample import PASSING, AnyImage, Scored
 from radar_fast.util.codec import decode, encode
 
 __all__ = ["FORMAT", "Key", "Record", "json_of", "line_of", "record_from", "record_of"]
@@ -69,6 +72,9 @@ class Record:
     """Its share of the time its batch took to compute."""
     metadata: Mapping[str, str | int]
     """What exports need: ``question`` as published, ``index`` in its file, ``file``."""
+    images: tuple[str, ...] | None = None
+    """A digest of each image's name below the data folder, or of its bytes where it lies inside a data file: samples
+    that share one show the same image. None in a line of an earlier version."""
 
     @property
     def key(self) -> Key:
@@ -82,11 +88,14 @@ class Record:
 
     def repeats(self, other: "Record") -> bool:
         """Whether both say the same, but for what depends on how the sample was computed."""
-        return replace(self, seconds=other.seconds, tokens_computed=other.tokens_computed) == other
+        same = replace(self, seconds=other.seconds, tokens_computed=other.tokens_computed, images=other.images)
+        return same == other
 
 
-def record_of(scored: Scored) -> Record:
+def record_of(scored: Scored, root: str | Path | None = None) -> Record:
     """The line for what an engine returned.
+
+    ``root`` is the data folder, so that a line says the same wherever that lies; None: images are known by their path.
 
     Raises ResultsError for what no line can say: a score that is infinite or not a number (JSON has none; an engine
     returns such a sample as unscored), or scores that do not match the sample's candidates.
@@ -132,7 +141,13 @@ def record_of(scored: Scored) -> Record:
         tokens_minimal=int(scored.tokens_minimal),
         seconds=float(scored.seconds),
         metadata=sample.metadata,
+        images=tuple(_image_digest(image, root) for image in sample.images),
     )
+
+
+def _image_digest(image: AnyImage, root: str | Path | None) -> str:
+    name = image.key if root is None else image.key.removeprefix(f"{os.path.abspath(root)}/")  # noqa: PTH100 - as readers
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def line_of(record: Record) -> bytes:
@@ -152,6 +167,8 @@ def line_of(record: Record) -> bytes:
         raise ResultsError(f"{where}: metadata may hold text and whole numbers only, found {dict(record.metadata)}")
     value = {"format": FORMAT} | {field.name: getattr(record, field.name) for field in fields(record)}
     value["metadata"] = dict(record.metadata)
+    if record.images is None:
+        del value["images"]
     try:
         return encode(value)
     except ValueError as error:
@@ -182,6 +199,10 @@ def record_from(value: object) -> Record:
             raise ValueError(f"{name!r} has the wrong type")
         arguments[name] = value[name]
     arguments["candidates"] = tuple(value["candidates"])
+    if (images := value.get("images")) is not None:
+        if not _texts(images):
+            raise ValueError("'images' has the wrong type")
+        arguments["images"] = tuple(images)
     for name in ("logits", "logprobs"):
         arguments[name] = tuple(tuple(map(float, tokens)) for tokens in value[name])
     record = Record(**arguments)
@@ -232,6 +253,7 @@ def _number(value: object) -> bool:
 _TEXT = _one_of(str)
 _TEXT_OR_NULL = _one_of(str, NoneType)
 _FLAG_OR_NULL = _one_of(bool, NoneType)
+_texts = _list_of(_TEXT)
 _CHECKS: dict[str, Check] = {
     "id": _TEXT,
     "task": _TEXT,
@@ -240,7 +262,7 @@ _CHECKS: dict[str, Check] = {
     "status": lambda value: value in ("scored", "unscored"),
     "reason": _TEXT_OR_NULL,
     "reason_kind": _TEXT_OR_NULL,
-    "candidates": _list_of(_TEXT),
+    "candidates": _texts,
     "answer": lambda value: value is None or _count(value),
     "logits": _list_of(_list_of(_number)),
     "logprobs": _list_of(_list_of(_number)),

@@ -1,32 +1,31 @@
 """Intervals of shares, such as an accuracy: how many of n samples are right.
 
-A bootstrap of a share has no width where all samples are right, or none; Wilson's interval has.
+The usual interval of a mean has no width where all samples are right, or none; Wilson's has.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from statistics import NormalDist
+from collections.abc import Sequence
 
-__all__ = ["wilson", "wilson_of_means"]
+__all__ = ["combined", "wilson"]
 
 
-def wilson(hits: float, count: int, confidence: float) -> tuple[float, float]:
+def wilson(hits: float, count: float, quantile: float) -> tuple[float, float]:
     """Wilson's score interval of a share, without continuity correction: the shares p for which
-    ``|hits / count - p| <= z sqrt(p (1 - p) / count)``.
+    ``|hits / count - p| <= quantile sqrt(p (1 - p) / count)``.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
     Statistical Association 22 (1927), 209-212; method 3 of R. G. Newcombe, "Two-sided confidence intervals for the
     single proportion", Statistics in Medicine 17 (1998), 857-872.
 
     Args:
-        hits: how many are right, 0..count.
-        count: how many there are, at least 1.
-        confidence: in 0..1; 0.95 for z = 1.96.
+        hits: how many are right, 0..count; a fraction where samples are worth less than their number.
+        count: how many there are, above 0.
+        quantile: 1.96 for 95%.
 
     Returns:
         (low, high), within 0..1.
     """
-    square = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
+    square = quantile**2
     middle = 2 * hits + square
     spread = math.sqrt(square * (square + 4 * hits * (count - hits) / count))
     whole = 2 * (count + square)
@@ -35,33 +34,24 @@ def wilson(hits: float, count: int, confidence: float) -> tuple[float, float]:
     return low, high
 
 
-def wilson_of_means(
-    groups: Sequence[Sequence[Mapping[str, float]]], name: str, confidence: float
-) -> tuple[float, float]:
-    """The interval of an unweighted mean over groups of each one's share; of a single group, its Wilson interval.
+def combined(ends: Sequence[tuple[float, float, float]], stretched: float = 1.0) -> tuple[float, float]:
+    """The interval of an unweighted mean of shares, from those of each; of a single share, its own.
 
-    The distances from each group's share to the ends of its own interval are added as standard errors are: squared,
-    each with its weight. G. Y. Zou and A. Donner, "Construction of confidence limits about effect measures: a general
-    approach", Statistics in Medicine 27 (2008), 1693-1702, equations for a sum of parameters; for two of them it is
-    R. G. Newcombe's method 10 (Statistics in Medicine 17 (1998), 873-890).
+    The distances from each share to the ends of its interval are added as standard errors are: squared, each with its
+    weight. G. Y. Zou and A. Donner, "Construction of confidence limits about effect measures: a general approach",
+    Statistics in Medicine 27 (2008), 1693-1702, equations for a sum of parameters; for two of them it is R. G.
+    Newcombe's method 10 (Statistics in Medicine 17 (1998), 873-890).
 
     Args:
-        groups: samples, each with 0 or 1 under ``name``; none of them empty.
-        name: the measure.
-        confidence: in 0..1.
+        ends: (share, low, high) of each; at least one.
+        stretched: by how much the distances grow, where the shares do not vary independently.
 
     Returns:
         (low, high), within 0..1.
     """
-    shares, below, above = [], [], []
-    for group in groups:
-        hits = math.fsum(sample[name] for sample in group)
-        low, high = wilson(hits, len(group), confidence)
-        share = hits / len(group)
-        shares.append(share)
-        below.append(share - low)
-        above.append(high - share)
-    if len(groups) == 1:  # as it is, without another rounding
-        return low, high
-    mean = math.fsum(shares) / len(groups)
-    return max(0.0, mean - math.hypot(*below) / len(groups)), min(1.0, mean + math.hypot(*above) / len(groups))
+    if len(ends) == 1:  # as it is, without another rounding
+        return ends[0][1:]
+    mean = math.fsum(share for share, _, _ in ends) / len(ends)
+    below = math.hypot(*(share - low for share, low, _ in ends)) * stretched / len(ends)
+    above = math.hypot(*(high - share for share, _, high in ends)) * stretched / len(ends)
+    return max(0.0, mean - below), min(1.0, mean + above)

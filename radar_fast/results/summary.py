@@ -36,7 +36,7 @@ class Entry:
     """The numbers of one task, directory or ability, or of everything."""
 
     estimates: Mapping[str, Estimate]
-    """The mean of each of :data:`~radar_fast.results.measures.MEASURES`, by name."""
+    """The mean of each of :data:`~radar_fast.results.measures.MEASURES`, and each of ``POOLED`` there, by name."""
     scored: int
     """Samples that the means are over."""
     unscored: int
@@ -47,6 +47,11 @@ class Entry:
     """How many samples are unscored for which kind of reason, in alphabetical order."""
     facets: Mapping[str, Facet] = field(default_factory=dict)
     """Numbers that only this benchmark has, by name; see :mod:`radar_fast.results.facets`."""
+    clusters: int | None = None
+    """How many clusters the scored samples are in (:mod:`radar_fast.results.clusters`): what the intervals count by;
+    None in a summary of an earlier version."""
+    chance: float | None = None
+    """What guessing among the candidates would have for SDS and accuracy: the mean of 1 over their number."""
 
     def estimate(self, name: str) -> Estimate:
         """The mean of a measure, such as ``sds``.
@@ -66,7 +71,7 @@ class Entry:
 
     @property
     def sds_low(self) -> float | None:
-        """Lower end of the interval of ``sds``; None without bootstrap, or over too few samples."""
+        """Lower end of the interval of ``sds``; None without intervals, or over too few clusters."""
         return self.estimate("sds").low
 
     @property
@@ -108,6 +113,8 @@ class Entry:
         document |= {
             "scored": self.scored,
             "unscored": self.unscored,
+            "clusters": self.clusters,
+            "chance": self.chance,
             "aggregation": self.aggregation,
             "reasons": dict(self.reasons),
         }
@@ -121,17 +128,19 @@ class Entry:
         """
         return cls(
             estimates={
-                measure.name: Estimate(
-                    _number(document.get(measure.name)),
-                    _number(document.get(f"{measure.name}_low")),
-                    _number(document.get(f"{measure.name}_high")),
+                name: Estimate(
+                    _number(document.get(name)),
+                    _number(document.get(f"{name}_low")),
+                    _number(document.get(f"{name}_high")),
                 )
-                for measure in measures.MEASURES
+                for name in measures.names()
             },
             scored=int(document["scored"]),
             unscored=int(document["unscored"]),
             aggregation="macro" if document["aggregation"] == "macro" else "micro",
             reasons={str(kind): int(count) for kind, count in document["reasons"].items()},
+            clusters=None if document.get("clusters") is None else int(document["clusters"]),
+            chance=_number(document.get("chance")),
             facets={name: facet for name, block in document.items() if (facet := facet_from(name, block)) is not None},
         )
 

@@ -52,7 +52,7 @@ class Scorer:
         *,
         every: int | None,
         autocast: torch.dtype | None,
-        bootstrap: int,
+        confidence: float | None,
         keeper: Keeper | None,
         strict: bool,
         group: Any,
@@ -61,7 +61,7 @@ class Scorer:
         self.samples = tuple(samples)
         """What is scored, the same at every step."""
         self._model, self._checkpoint, self._protocol, self._options = model, checkpoint, protocol, options
-        self._every, self._autocast, self._bootstrap = every, autocast, bootstrap
+        self._every, self._autocast, self._confidence = every, autocast, confidence
         self._keeper, self._strict, self._group = keeper, strict, group
 
     @classmethod
@@ -80,7 +80,7 @@ class Scorer:
         workers: int | None = None,
         preprocess_cache: str | Path | None = None,
         autocast: torch.dtype | None = None,
-        bootstrap: int = 1000,
+        confidence: float | None = 0.95,
         out: str | Path | None = None,
         strict: bool = False,
         group: Any = None,
@@ -103,7 +103,7 @@ class Scorer:
             workers: threads that read images.
             preprocess_cache: a folder where preprocessed images are kept from one scoring to the next.
             autocast: run the model under ``torch.autocast`` to this dtype, as its training does; None: as it is.
-            bootstrap: resamples for the 95% intervals; 0 for none.
+            confidence: of the intervals, in 0..1; None for none.
             out: write a result folder ``out/step-<step>`` each time, from the first rank.
             strict: raise what goes wrong, and end the training by it; otherwise it is logged.
             group: a ``torch.distributed`` process group, the ranks that share the samples; None: all there are.
@@ -138,7 +138,7 @@ class Scorer:
             options,
             every=every,
             autocast=autocast,
-            bootstrap=bootstrap,
+            confidence=confidence,
             keeper=keeper,
             strict=strict,
             group=group,
@@ -179,7 +179,7 @@ class Scorer:
         if failed := [f"rank {rank}: {each[1:].decode()}" for rank, each in enumerate(told) if each[:1] == b"\0"]:
             raise EngineError("; ".join(failed) if ranks.count > 1 else failed[0].partition(": ")[2])
         records = [record_from(json_of(line)) for each in told for line in each.splitlines(keepends=True)]
-        numbers = summarize(records, samples=len(self.samples), bootstrap=self._bootstrap)
+        numbers = summarize(records, samples=len(self.samples), confidence=self._confidence)
         summary = replace(numbers, step=step)
         if self._keeper is not None and ranks.rank == 0:
             self._keeper.keep(step, options, records, summary)

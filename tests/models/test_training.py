@@ -124,8 +124,10 @@ def test_a_model_of_bfloat16_and_another_attention(demo: Path) -> None:
     model = load(source).to(torch.bfloat16)
     model.config._attn_implementation = "flash_attention_2"  # not to be had here, as the scorer must find out
     samples = list(open_reader(demo / "mini-m3"))
-    summary = Scorer.from_model(model, source, samples, limit=8, bootstrap=0, strict=True).score(1)
-    again = Scorer.from_model(load(source), source, samples, limit=8, bootstrap=0, strict=True, autocast=torch.bfloat16)
+    summary = Scorer.from_model(model, source, samples, limit=8, confidence=None, strict=True).score(1)
+    again = Scorer.from_model(
+        load(source), source, samples, limit=8, confidence=None, strict=True, autocast=torch.bfloat16
+    )
     other = again.score(1)
     assert summary is not None
     assert other is not None

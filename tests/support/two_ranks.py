@@ -43,7 +43,7 @@ def train(kind: str, checkpoint: Path, samples: list[Sample], lessons: list[Less
     rank = dist.get_rank()
     model, called = prepared(kind, checkpoint)
     broken = kind == "broken"
-    scorer = Scorer.from_model(called, checkpoint, samples, limit=SAMPLES, out=out, bootstrap=0, strict=not broken)
+    scorer = Scorer.from_model(called, checkpoint, samples, limit=SAMPLES, out=out, confidence=None, strict=not broken)
     if broken and rank == 1:
         scorer._protocol = failing(scorer._protocol)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)

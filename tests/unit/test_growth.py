@@ -39,9 +39,10 @@ def records(progress: float) -> list[Record]:
 
 def series(count: int) -> tuple[list[tuple[str, Summary]], Comparison]:
     steps = [
-        (f"step-{500 * (number + 1)}", summarize(records(number / (count - 1)), bootstrap=0)) for number in range(count)
+        (f"step-{500 * (number + 1)}", summarize(records(number / (count - 1)), confidence=None))
+        for number in range(count)
     ]
-    return steps, compare_tables(collect(records(0)).outcomes, collect(records(1)).outcomes, bootstrap=50)
+    return steps, compare_tables(collect(records(0)).outcomes, collect(records(1)).outcomes)
 
 
 def shown(steps: Sequence[tuple[str, Summary]], width: int, gained: Comparison | None) -> dict[str, list[str]]:
@@ -87,14 +88,14 @@ def test_a_short_series_is_shown_whole_with_four_places(width: int, cells: int) 
 
 def test_two_checkpoints_that_share_no_sample_have_no_change() -> None:
     steps, _ = series(2)
-    nothing = compare_tables(collect(records(0)).outcomes, [], bootstrap=0)
+    nothing = compare_tables(collect(records(0)).outcomes, [], confidence=None)
     lines = shown(steps, 80, nothing)["SDS by task"]
     assert lines[1].split()[-2:] == ["-", "-"]
 
 
 def test_a_task_that_only_one_checkpoint_has_is_a_dash_elsewhere() -> None:
     steps, _ = series(2)
-    fewer = summarize([record for record in records(0) if record.task != "MathVista_32"], bootstrap=0)
+    fewer = summarize([record for record in records(0) if record.task != "MathVista_32"], confidence=None)
     lines = shown([("step-1", fewer), steps[1]], 80, None)["SDS by task"]
     [row] = [line for line in lines if line.startswith("MathVista ")]
     assert row.split()[1] == "-"

@@ -10,16 +10,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from radar_fast.errors import ResultsError, UsageError
 from radar_fast.results import measures
 from radar_fast.results.comparison import compare_tables
-from radar_fast.results.measures import Judged, Measure
+from radar_fast.results.judged import Judged
+from radar_fast.results.measures import Measure
 from radar_fast.results.metrics import is_macro, summarize
 from radar_fast.results.outcomes import collect
 from radar_fast.results.summary import Entry, Summary
 
-QUICK = 50
+MORE = ("sds_sum", "accuracy_sum", "sds_byte", "accuracy_byte", "brier", "confidence", "ece")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Line:
     tokens_minimal: int = 8
     seconds: float = 0.5
     metadata: Mapping[str, str | int] = field(default_factory=dict)
+    images: Sequence[str] | None = ()
 
 
 def unscored(id: str, kind: str | None = "missing-image", **changes: Any) -> Line:  # noqa: A002
@@ -68,7 +71,15 @@ def lines(count: int, seed: int = 0, tasks: int = 3) -> list[Line]:
         logprobs = [[-abs(token + draw.gauss(0, 2)) for token in candidate] for candidate in tokens]
         answer = draw.randrange(len(tokens))
         result.append(
-            Line(str(number), **names, answer=answer, logits=tokens, logprobs=logprobs, seconds=draw.random())
+            Line(
+                str(number),
+                **names,
+                candidates=[f"candidate {place}" for place in range(len(tokens))],
+                answer=answer,
+                logits=tokens,
+                logprobs=logprobs,
+                seconds=draw.random(),
+            )
         )
     return result
 
@@ -87,7 +98,7 @@ def by_torch(members: list[Line], scores: str) -> tuple[float, float]:
 
 def test_every_entry_agrees_with_torch() -> None:
     everything = lines(400)
-    summary = summarize(everything, bootstrap=QUICK)
+    summary = summarize(everything)
     groups: list[tuple[Entry, list[Line]]] = [(summary.overall, everything)]
     for entries, name in ((summary.tasks, "task"), (summary.directories, "directory"), (summary.abilities, "ability")):
         assert list(entries) == sorted({getattr(line, name) for line in everything})
@@ -114,22 +125,15 @@ def test_every_entry_agrees_with_torch() -> None:
 @settings(deadline=None, max_examples=30)
 @given(st.permutations(lines(40)))
 def test_the_order_of_the_records_changes_no_bit(permuted: list[Line]) -> None:
-    assert summarize(permuted, bootstrap=QUICK) == summarize(lines(40), bootstrap=QUICK)
+    assert summarize(permuted) == summarize(lines(40))
 
 
 def test_an_entry_does_not_depend_on_the_others() -> None:
     everything = lines(300)
-    alone = summarize([line for line in everything if line.task == "t1"], bootstrap=QUICK)
-    together = summarize(everything, bootstrap=QUICK)
+    alone = summarize([line for line in everything if line.task == "t1"])
+    together = summarize(everything)
     assert alone.tasks["t1"] == together.tasks["t1"]
     assert alone.overall != together.overall
-
-
-def test_the_seed_changes_intervals_only() -> None:
-    one, other = (summarize(lines(200), bootstrap=QUICK, seed=seed).overall for seed in (0, 1))
-    assert one.sds_low != other.sds_low
-    assert one.sds == other.sds
-    assert one == summarize(lines(200), bootstrap=QUICK).overall
 
 
 # Macro and micro
@@ -152,7 +156,7 @@ def test_a_directory_of_many_files_is_averaged_as_published(
         unscored("b", task=f"{benchmark}_two"),
         unscored("c", task=f"{benchmark}_three"),  # no mean of its own, and none that it spoils
     ]
-    summary = summarize(records, bootstrap=QUICK)
+    summary = summarize(records)
     entry = summary.directories["directory"]
     assert (entry.aggregation, entry.scored, entry.unscored) == (aggregation, 4, 2)
     assert [entry.sds, entry.sds_logprob] == pytest.approx([sds, sds])
@@ -167,7 +171,7 @@ def test_a_macro_interval_resamples_within_tasks() -> None:
     # Two tasks without any spread of their own: a resample over the pooled samples would vary, one within cannot.
     records = [with_probability(f"{n}", 0.9, task="MMBench_a") for n in range(30)]
     records += [with_probability(f"{n}", 0.1, task="MMBench_b") for n in range(10)]
-    summary = summarize(records, bootstrap=QUICK)
+    summary = summarize(records)
     entry = summary.directories["directory"]
     assert [entry.sds, entry.sds_low, entry.sds_high] == [pytest.approx(0.5)] * 3
     # The shares are 1 of 30 and 0 of 10, whose Wilson intervals end at 0.88649 and 0.27754: half the distance to each.
@@ -190,8 +194,9 @@ def test_which_names_are_macro() -> None:
 
 @pytest.mark.parametrize(("answer", "accuracy"), [(0, 0.0), (1, 1.0), (2, 1.0)])
 def test_an_answer_that_ties_is_right_as_published(answer: int, accuracy: float) -> None:
-    line = Line("a", answer=answer, logits=[[1.0], [5.0], [4.0, 6.0]], logprobs=[[-9.0], [-1.0], [-1.0]])
-    entry = summarize([line], bootstrap=0).overall
+    logprobs = [[-9.0], [-1.0], [-0.5, -1.5]]
+    line = Line("a", candidates="xyz", answer=answer, logits=[[1.0], [5.0], [4.0, 6.0]], logprobs=logprobs)
+    entry = summarize([line], confidence=None).overall
     assert (entry.accuracy, entry.accuracy_logprob) == (accuracy, accuracy)
 
 
@@ -211,7 +216,7 @@ def test_unscored_samples_are_counted_by_reason_and_in_no_mean() -> None:
     empty = summary.tasks["empty"]
     assert (empty.scored, empty.unscored, empty.reasons) == (0, 2, {"too-long": 1, "unknown": 1})
     numbers = [value for name, value in empty.to_dict().items() if name.startswith(("sds", "accuracy"))]
-    assert numbers == [None] * 8
+    assert numbers == [None] * 12
 
 
 def test_no_records_at_all() -> None:
@@ -249,8 +254,8 @@ def test_an_accuracy_of_1_is_not_certain() -> None:
     assert entry.accuracy_low == pytest.approx(0.722467, abs=1e-6)
 
 
-def test_without_bootstrap_there_are_no_intervals() -> None:
-    entry = summarize(lines(20), bootstrap=0).overall
+def test_without_confidence_there_are_no_intervals() -> None:
+    entry = summarize(lines(20), confidence=None).overall
     assert entry.sds_low is entry.sds_high is entry.accuracy_low is entry.accuracy_high is None
     assert entry.sds is not None
 
@@ -262,12 +267,10 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     # 200 runs of 120 coin flips: a 90 % interval should hold the coin's probability in about 180 of them.
     truth = np.random.default_rng(0)
     covered = 0
-    for run in range(200):
+    for _ in range(200):
         flips = truth.random(120) < 0.3
         entry = summarize(
             [with_probability(str(n), 0.99 if flip else 0.01) for n, flip in enumerate(flips)],
-            bootstrap=300,
-            seed=run,
             confidence=0.9,
         ).overall
         assert entry.accuracy_low is not None
@@ -285,17 +288,11 @@ def test_intervals_have_the_width_of_the_normal_approximation() -> None:
     assert (wider.sds_low or 1) < (entry.sds_low or 0)
 
 
-def test_more_samples_than_draws_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    at_once = summarize(lines(100), bootstrap=QUICK)
-    monkeypatch.setattr("radar_fast.results.bootstrap.DRAWS_AT_ONCE", 7)
-    assert summarize(lines(100), bootstrap=QUICK) == at_once
-
-
 # Shape
 
 
 def test_the_dictionary_is_flat_below_its_names() -> None:
-    summary = summarize(lines(50), bootstrap=QUICK)
+    summary = summarize(lines(50))
     document = summary.to_dict()
     assert list(document) == [
         "format",
@@ -312,12 +309,15 @@ def test_the_dictionary_is_flat_below_its_names() -> None:
         "accuracy": summary.overall.accuracy,
         "sds_logprob": summary.overall.sds_logprob,
         "accuracy_logprob": summary.overall.accuracy_logprob,
+        **{name: summary.overall.estimate(name).value for name in MORE},
         "sds_low": summary.overall.sds_low,
         "sds_high": summary.overall.sds_high,
         "accuracy_low": summary.overall.accuracy_low,
         "accuracy_high": summary.overall.accuracy_high,
         "scored": summary.overall.scored,
         "unscored": summary.overall.unscored,
+        "clusters": summary.overall.scored,
+        "chance": summary.overall.chance,
         "aggregation": "micro",
         "reasons": dict(summary.overall.reasons),
     }
@@ -327,7 +327,7 @@ def test_the_dictionary_is_flat_below_its_names() -> None:
 def test_engine_totals() -> None:
     members = [Line("a"), Line("b"), unscored("c", seconds=0.25, tokens_computed=1)]
     described = {"name": "fake", "device": "none", "head_seconds": 0.5}
-    totals = summarize(members, bootstrap=0, engine=described).engine
+    totals = summarize(members, confidence=None, engine=described).engine
     assert (totals.name, totals.device, totals.dtype, totals.described) == ("fake", "none", None, described)
     assert totals.to_dict() == {
         **described,
@@ -343,26 +343,21 @@ def test_records_are_read_once() -> None:
     def once() -> Iterator[Line]:
         yield from lines(30)
 
-    assert summarize(once(), bootstrap=QUICK) == summarize(collect(lines(30)), bootstrap=QUICK)
+    assert summarize(once()) == summarize(collect(lines(30)))
 
 
-def test_no_draw_has_changed() -> None:
+def test_no_number_has_changed() -> None:
     # As radar-fast 0.1 had them: numbers that were published stay.
     summary = summarize([replace(line, task=f"MMBench_{line.task}") for line in lines(60)])
     entries = (summary.overall, summary.directories["d0"], summary.tasks["MMBench_t1"])
     assert [entry.aggregation for entry in entries] == ["micro", "macro", "micro"]
     sds, accuracy = ([entry.estimate(name) for entry in entries] for name in ("sds", "accuracy"))
     # Nearly to the last bit: those of an exponential are the C library's.
-    assert [(one.value, one.low, one.high) for one in sds] == [
-        pytest.approx(numbers, rel=1e-12)
-        for numbers in (
-            (0.3852608752828135, 0.28040418290762925, 0.49857465578638815),
-            (0.3417744594687697, 0.21446078772555902, 0.47400170078417575),
-            (0.4835868044521047, 0.2834822567050907, 0.672745573361041),
-        )
+    assert [one.value for one in sds] == [
+        pytest.approx(value, rel=1e-12) for value in (0.3852608752828135, 0.3417744594687697, 0.4835868044521047)
     ]
     assert [(one.value, one.low, one.high) for one in accuracy] == [
-        pytest.approx(numbers, rel=1e-12)  # of scipy's binomtest, "wilson": no bootstrap since
+        pytest.approx(numbers, rel=1e-12)  # of scipy's binomtest, "wilson"
         for numbers in (
             (0.43137254901960786, 0.3050123610790954, 0.5673469789069776),
             (0.3741830065359477, 0.24476455313532036, 0.533588412233679),
@@ -374,29 +369,23 @@ def test_no_draw_has_changed() -> None:
 # A measure more
 
 
-def brier(judged: Judged) -> float:
-    """Squared distance of the probabilities from one for the answer and zero for the others."""
-    return sum((share - (place == judged.answer)) ** 2 for place, share in enumerate(judged.raw.probabilities))
+def absolute(judged: Judged) -> NDArray[np.float64]:
+    """How far the answer's probability is from 1."""
+    return 1 - judged.probabilities[judged.right]
 
 
 @pytest.mark.parametrize("with_interval", [True, False])
 def test_a_new_measure_is_one_row(with_interval: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, plainly = (
-        summarize(lines(60), bootstrap=QUICK),
-        compare_tables(collect(lines(60)).outcomes, (), bootstrap=QUICK),
+        summarize(lines(60)),
+        compare_tables(collect(lines(60)).outcomes, ()),
     )
-    row = Measure("brier", brier, interval=with_interval, means="Mean squared error of the probabilities.")
+    row = Measure("absolute", absolute, interval=with_interval, means="Mean squared error of the probabilities.")
     monkeypatch.setattr(measures, "MEASURES", (*measures.MEASURES, row))
-    summary = summarize(lines(60), bootstrap=QUICK)
+    summary = summarize(lines(60))
 
-    expected = []
-    for line in lines(60):
-        if line.status == "scored":
-            means = torch.tensor([sum(tokens) / len(tokens) for tokens in line.logits])
-            right = torch.eye(len(means))[line.answer or 0]
-            expected.append(((torch.softmax(means, dim=0) - right) ** 2).sum().item())
-    estimate = summary.overall.estimate("brier")
-    assert estimate.value == pytest.approx(sum(expected) / len(expected), abs=1e-6)
+    estimate = summary.overall.estimate("absolute")
+    assert estimate.value == pytest.approx(1 - by_torch(lines(60), "logits")[0], abs=1e-6)
     if with_interval:
         assert estimate.low is not None
         assert estimate.high is not None
@@ -406,23 +395,25 @@ def test_a_new_measure_is_one_row(with_interval: bool, monkeypatch: pytest.Monke
 
     # It stands in summary.json and is read back, and what was there before is as it was.
     document: dict[str, Any] = summary.to_dict()
-    names = {"brier", "brier_low", "brier_high"} if with_interval else {"brier"}
+    names = {"absolute", "absolute_low", "absolute_high"} if with_interval else {"absolute"}
     assert names == set(document["overall"]) - set(plain.overall.to_dict())
     assert Summary.from_dict(document) == summary
     assert {**plain.overall.to_dict(), **document["overall"]} == document["overall"]
 
     # And in comparisons, if it has an interval.
     outcomes = collect(lines(60)).outcomes
-    compared = compare_tables(outcomes, outcomes, bootstrap=QUICK).overall
-    assert set(compared.changes) == {"sds", "accuracy"} | ({"brier"} if with_interval else set())
+    compared = compare_tables(outcomes, outcomes).overall
+    assert set(compared.changes) == {"sds", "accuracy"} | ({"absolute"} if with_interval else set())
     if with_interval:
-        assert (compared.change("brier").first, compared.change("brier").value) == (estimate.value, 0)
-        assert {"first_brier", "second_brier", *names} == set(compared.to_dict()) - set(plainly.overall.to_dict())
+        assert (compared.change("absolute").first, compared.change("absolute").value) == (estimate.value, 0)
+        more = {f"absolute_{end}" for end in ("low", "high", "p", "p_holm", "detectable")}
+        sides = {"first_absolute", "second_absolute", "absolute"}
+        assert sides | more == set(compared.to_dict()) - set(plainly.overall.to_dict())
 
 
 def test_a_measure_that_is_not_there() -> None:
     with pytest.raises(UsageError, match="measure 'bier': unknown; it is one of sds, accuracy, sds_logprob"):
-        summarize(lines(5), bootstrap=0).overall.estimate("bier")
+        summarize(lines(5), confidence=None).overall.estimate("bier")
     with pytest.raises(UsageError, match="measure 'sds_logprob': not compared; it is one of sds, accuracy"):
         compare_tables((), ()).overall.change("sds_logprob")
 
@@ -439,7 +430,7 @@ def test_facets_stand_beside_the_numbers_of_the_tasks_and_directories_they_are_o
         with_probability("1", 0.6, task="hard", directory="gap", metadata={"version": "hard"}),
         with_probability("d", 0.9, task="plain"),
     ]
-    document: dict[str, Any] = summarize(records, bootstrap=QUICK).to_dict()
+    document: dict[str, Any] = summarize(records).to_dict()
     assert document["tasks"]["MMBench"]["circular"] == {"accuracy": 0.5, "groups": 2, "incomplete": 0}
     assert document["tasks"]["MMBench"]["accuracy"] == pytest.approx(2 / 3)
     versions = document["directories"]["gap"]["versions"]
@@ -467,7 +458,7 @@ def test_unusable_scores_are_refused(changes: dict[str, Any]) -> None:
         summarize([replace(Line("a"), **changes)])
 
 
-@pytest.mark.parametrize("arguments", [{"bootstrap": -1}, {"seed": -1}, {"confidence": 0}, {"confidence": 1}])
+@pytest.mark.parametrize("arguments", [{"confidence": 0}, {"confidence": 1}])
 def test_arguments_out_of_range_are_refused(arguments: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="from 0 up and confidence between 0 and 1"):
+    with pytest.raises(UsageError, match="a confidence between 0 and 1"):
         summarize([], **arguments)

@@ -188,7 +188,7 @@ def test_the_mean_probability_is_the_summarys_sds(tmp_path: Path) -> None:
     files = {stem: data_file(50, seed, exact=False) for seed, stem in enumerate(DIRECTORIES["mathematical_reasoning"])}
     records = ours(files, "d")
     export_official(records, tmp_path, NAME)
-    for task, entry in summarize(records, bootstrap=0).tasks.items():
+    for task, entry in summarize(records, confidence=None).tasks.items():
         line = (tmp_path / "d" / f"{task}{SUFFIX}" / f"{NAME}.txt").read_text()
         assert float(line.split("Answer Prob: ")[1]) == pytest.approx(entry.sds, abs=1e-7)
 

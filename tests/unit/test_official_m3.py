@@ -133,7 +133,7 @@ def test_an_answer_alone_counts_as_the_scripts_count_it(records: list[Record], t
         assert (found[q_id]["answers"], found[q_id]["success"], found[q_id]["answer_prob"]) == ([answer], True, [1.0])
         assert found[q_id]["answers_avg_logits"] == found[q_id]["answers_ori_logits"] == [None]
     assert {record.id for record in records if record.status == "unscored"} == UNSCORED, "and here it stays unscored"
-    task = summarize(records, bootstrap=0).tasks["MathVista_4"]
+    task = summarize(records, confidence=None).tasks["MathVista_4"]
     text = (tmp_path / "out" / "mathematical_reasoning" / f"MathVista_4{SUFFIX}" / "name.txt").read_text()
     right = round((task.accuracy or 0) * 3) + 1
     assert text.startswith(f"Success Rate: {right}/4:{right / 4 * 100:.2f}%, Answer Prob: ")

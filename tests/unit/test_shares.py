@@ -1,10 +1,18 @@
 """Wilson's interval, against published values, its own definition and the truth it is to cover."""
 
 import math
+from collections.abc import Sequence
+from statistics import NormalDist
 
+import numpy as np
 import pytest
 
-from radar_fast.results.shares import wilson, wilson_of_means
+from radar_fast.results import shares
+from radar_fast.results.intervals import Design, share_interval
+
+
+def wilson(hits: float, count: float, confidence: float) -> tuple[float, float]:
+    return shares.wilson(hits, count, NormalDist().inv_cdf((1 + confidence) / 2))
 
 
 @pytest.mark.parametrize(
@@ -49,29 +57,36 @@ def test_it_covers_the_truth_at_small_counts() -> None:
             assert covered > 0.89
 
 
-def samples(hits: int, count: int) -> list[dict[str, float]]:
-    return [{"accuracy": float(number < hits)} for number in range(count)]
+def of_groups(groups: Sequence[tuple[int, int]], confidence: float) -> tuple[float, float]:
+    """The interval of a mean over groups of (hits, count), each sample a cluster of its own."""
+    counts = [count for _, count in groups]
+    right = np.concatenate([np.arange(count) < hits for hits, count in groups]).astype(np.float64)
+    design = Design.of(np.arange(len(right)), np.repeat(np.arange(len(groups)), counts))
+    low, high = share_interval(design, right, confidence)
+    assert low is not None
+    assert high is not None
+    return low, high
 
 
 def test_a_mean_over_one_group_is_the_groups_own() -> None:
-    assert wilson_of_means([samples(3, 7)], "accuracy", 0.95) == wilson(3, 7, 0.95)
+    assert of_groups([(3, 7)], 0.95) == wilson(3, 7, 0.95)
 
 
 def test_a_mean_over_groups_adds_their_distances_squared() -> None:
     groups = [(9, 10), (20, 80), (0, 5)]
-    low, high = wilson_of_means([samples(*group) for group in groups], "accuracy", 0.9)
-    shares = [hits / count for hits, count in groups]
+    low, high = of_groups(groups, 0.9)
+    each = [hits / count for hits, count in groups]
     ends = [wilson(*group, 0.9) for group in groups]
-    below = sum(((share - end[0]) / 3) ** 2 for share, end in zip(shares, ends, strict=True))
-    above = sum(((end[1] - share) / 3) ** 2 for share, end in zip(shares, ends, strict=True))
-    assert (low, high) == pytest.approx((sum(shares) / 3 - below**0.5, sum(shares) / 3 + above**0.5))
-    sure = wilson_of_means([samples(5, 5), samples(6, 6)], "accuracy", 0.95)
+    below = sum(((share - end[0]) / 3) ** 2 for share, end in zip(each, ends, strict=True))
+    above = sum(((end[1] - share) / 3) ** 2 for share, end in zip(each, ends, strict=True))
+    assert (low, high) == pytest.approx((sum(each) / 3 - below**0.5, sum(each) / 3 + above**0.5))
+    sure = of_groups([(5, 5), (6, 6)], 0.95)
     assert sure[1] == 1
     assert 0.5 < sure[0] < 1
 
 
 def test_its_width_for_many_samples_is_the_normal_approximations() -> None:
     groups = [(600, 2000), (900, 1000)]
-    low, high = wilson_of_means([samples(*group) for group in groups], "accuracy", 0.95)
+    low, high = of_groups(groups, 0.95)
     variance = sum(hits / count * (1 - hits / count) / count for hits, count in groups) / 4
     assert high - low == pytest.approx(2 * 1.959964 * variance**0.5, rel=5e-3)

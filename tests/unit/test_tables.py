@@ -58,7 +58,7 @@ def test_what_only_some_benchmarks_have_gets_a_table_of_its_own(width: int) -> N
         *records(5, "easy", "gap", version="easy"),
         *records(6, "hard", "gap", version="hard"),
     ]
-    made = summarize(everything, bootstrap=20)
+    made = summarize(everything)
     lines = shown(summary_tables(made, width), width)
     summary = made.to_dict()
     tasks: Any = summary["tasks"]
@@ -83,15 +83,15 @@ def headings(tables: Iterable[Table]) -> list[str]:
 
 def test_a_section_that_only_repeats_another_is_left_out() -> None:
     one = records(1)
-    assert headings(summary_tables(summarize(one, bootstrap=0), 160)) == ["task"], "one task, directory and ability"
+    assert headings(summary_tables(summarize(one, confidence=None), 160)) == ["task"], "one task, directory and ability"
     each = [*records(1, "a", "x"), *records(2, "b", "y")]
-    assert headings(summary_tables(summarize(each, bootstrap=0), 160)) == ["task"], "a directory for each task"
+    assert headings(summary_tables(summarize(each, confidence=None), 160)) == ["task"], "a directory for each task"
     grouped = [*records(1, "a", "x"), *records(2, "b", "x"), *records(3, "c", "y")]
-    assert headings(summary_tables(summarize(grouped, bootstrap=0), 160)) == ["task", "directory"]
+    assert headings(summary_tables(summarize(grouped, confidence=None), 160)) == ["task", "directory"]
 
 
 def test_what_all_names_share_stands_in_the_heading_alone() -> None:
-    [table] = summary_tables(summarize([*records(1, "red_32"), *records(2, "blue_32")], bootstrap=0), 80)
+    [table] = summary_tables(summarize([*records(1, "red_32"), *records(2, "blue_32")], confidence=None), 80)
     assert headings([table]) == ["task (*_32)"]
     assert [line.split()[0] for line in shown([table], 80)] == ["task", "blue", "red", "overall"]
 
@@ -100,7 +100,7 @@ def test_long_names_do_not_take_a_second_line_at_80_columns() -> None:
     tasks = ["general_visual_question_answering", "Wiki_attraction_identification"]
     everything = [record for seed, task in enumerate(tasks) for record in records(seed, task, count=4)]
     everything += [record for seed, task in enumerate(tasks) for record in records(seed, f"{task}s", "e", count=4)]
-    [task, directory] = summary_tables(summarize(everything, bootstrap=20), 80)
+    [task, directory] = summary_tables(summarize(everything), 80)
     lines = shown([task], 80)
     assert len(lines) == 1 + 4
     assert any(line.startswith("general_visual_question_answerings ") for line in lines)
@@ -110,7 +110,7 @@ def test_long_names_do_not_take_a_second_line_at_80_columns() -> None:
 @pytest.mark.parametrize(("width", "numbers"), [(80, 7), (160, 12)])
 def test_a_comparison_fits_a_terminal(width: int, numbers: int) -> None:
     first, second = collect(records(1)).outcomes, collect(records(2)).outcomes
-    comparison = compare_tables(first, second, bootstrap=50)
+    comparison = compare_tables(first, second)
     lines = shown(comparison_tables(comparison, width), width)
     _, row = (line for line in lines if line.startswith("task "))  # the heading, and the task of that name
     overall = comparison.overall
@@ -119,7 +119,7 @@ def test_a_comparison_fits_a_terminal(width: int, numbers: int) -> None:
     assert cells[3] == f"{overall.sds:+.4f}"
     assert all(len(line) <= width for line in lines)
     assert any(line.startswith("overall") for line in lines)
-    nothing = comparison_tables(compare_tables(first, [], bootstrap=50), width)
+    nothing = comparison_tables(compare_tables(first, []), width)
     assert any(line.startswith("overall") and " - " in line for line in shown(nothing, width))
 
 
@@ -152,7 +152,7 @@ def side_by_side() -> list[list[Record]]:
 @pytest.mark.parametrize("width", [80, 160])
 def test_a_comparison_marks_what_chance_explains_and_starts_with_what_gained_most(width: int) -> None:
     first, second = (collect(side).outcomes for side in side_by_side())
-    comparison = compare_tables(first, second, bootstrap=100)
+    comparison = compare_tables(first, second)
     by_change, *_ = (shown([table], width) for table in comparison_tables(comparison, width))
     rows = [line.split()[0] for line in by_change[1:]]
     assert [name for name in rows if name != "overall"] == ["few", "gained", "alike", "lost"]
@@ -171,7 +171,7 @@ def test_a_comparison_marks_what_chance_explains_and_starts_with_what_gained_mos
 def test_the_overall_row_stays_last_and_what_has_no_change_before_it() -> None:
     first, second = side_by_side()
     alone = shifted("alone", 1, "e")[0]
-    comparison = compare_tables(collect([*first, *alone]).outcomes, collect(second).outcomes, bootstrap=20)
+    comparison = compare_tables(collect([*first, *alone]).outcomes, collect(second).outcomes)
     [rows] = [shown([table], 160) for table in comparison_tables(comparison, 160)[:1]]
     names = [line.split()[0] for line in rows[1:] if "overall" not in line]
     assert names[-1] == "alone"
@@ -183,7 +183,7 @@ def printed(missing: int | None) -> str:
     stream = io.StringIO()
     everything = records(1, count=30)
     known = None if missing is None else len(everything) + missing
-    print_summary(Console(width=100, file=stream), summarize(everything, bootstrap=0, samples=known))
+    print_summary(Console(width=100, file=stream), summarize(everything, confidence=None, samples=known))
     return stream.getvalue()
 
 

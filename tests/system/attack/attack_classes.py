@@ -63,7 +63,7 @@ def _use(folder: ResultFolder, path: Path) -> None:
     uses: tuple[Callable[[], object], ...] = (
         lambda: folder.read_summary(),
         lambda: run.summarize(folder.path, official_out=path / "official"),
-        lambda: compare(folder.path, folder.path, bootstrap=10),
+        lambda: compare(folder.path, folder.path),
         lambda: Journal.open(folder.samples).close(),
         lambda: folder.read_summary(),
     )
