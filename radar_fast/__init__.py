@@ -22,6 +22,9 @@ if TYPE_CHECKING:
         ResultsError,
         UsageError,
     )
+    from radar_fast.farm.options import FarmOptions
+    from radar_fast.farm.scoring import score_farm
+    from radar_fast.farm.state import EngineState, FarmState
     from radar_fast.models.checkpoint import Checkpoint
     from radar_fast.protocols import Protocol, open_protocol
     from radar_fast.readers import Selection, open_reader
@@ -59,6 +62,9 @@ _HOMES = {
         "ResultsError",
         "UsageError",
     ),
+    "farm.options": ("FarmOptions",),
+    "farm.scoring": ("score_farm",),
+    "farm.state": ("EngineState", "FarmState"),
     "models.checkpoint": ("Checkpoint",),
     "protocols": ("Protocol", "open_protocol"),
     "readers": ("Selection", "open_reader"),
@@ -119,9 +125,12 @@ __all__ = [
     "EngineOptions",
     "EngineReport",
     "EngineSpec",
+    "EngineState",
     "Entry",
     "Estimate",
     "FailedRun",
+    "FarmOptions",
+    "FarmState",
     "ImageFile",
     "IncompleteError",
     "Markup",
@@ -147,6 +156,7 @@ __all__ = [
     "open_protocol",
     "open_reader",
     "score",
+    "score_farm",
     "score_series",
     "summarize",
 ]

@@ -16,6 +16,7 @@ from click.exceptions import Abort, NoSuchOption
 from radar_fast.cli.bench import bench
 from radar_fast.cli.data import convert, inspect
 from radar_fast.cli.demo import demo
+from radar_fast.cli.farm import farm
 from radar_fast.cli.help import HELP, Command
 from radar_fast.cli.merge import merge
 from radar_fast.cli.models import compose, models
@@ -84,7 +85,7 @@ _COMPLETION = 'Completion in bash: eval "$(_RADAR_FAST_COMPLETE=bash_source rada
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_COMPLETION)
 @click.rich_config(help_config=HELP)
 @click.version_option(package_name="radar-fast")
-@click.command_panel("Scoring", commands=["score", "demo"])
+@click.command_panel("Scoring", commands=["score", "farm", "demo"])
 @click.command_panel("Benchmarks and checkpoints", commands=["inspect", "convert", "models", "compose"])
 @click.command_panel("Results", commands=["summarize", "merge", "compare"])
 @click.command_panel("Speed", commands=["bench"])
@@ -98,5 +99,5 @@ def main() -> None:
     logging.basicConfig(format="radar-fast: %(message)s", level=logging.WARNING)
 
 
-for _command in (score, demo, inspect, convert, models, compose, summarize, merge, compare, bench):
+for _command in (score, farm, demo, inspect, convert, models, compose, summarize, merge, compare, bench):
     main.add_command(_command)

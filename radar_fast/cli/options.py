@@ -32,6 +32,7 @@ __all__ = [
     "data_options",
     "format_option",
     "grouped",
+    "naming_options",
     "opened",
     "run_options",
     "sample_options",
@@ -236,6 +237,13 @@ def run_options(panel: str = OUTPUT) -> Callable[[Function], Function]:
             "shards together. auto: I and N from the variables of Slurm, torchrun or SkyPilot; auto/N: only I, also of "
             "a Kubernetes Job.",
         ),
+        naming_options(panel),
+    )
+
+
+def naming_options(panel: str = OUTPUT) -> Callable[[Function], Function]:
+    """What a checkpoint is called: ``name`` and ``step_from``."""
+    return grouped(
         click.option(
             "--name",
             metavar="TEXT",

@@ -5,93 +5,28 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from radar_fast.cli.asked import shown_prompts
-from radar_fast.cli.config_file import ConfiguredCommand, config_options
+from radar_fast.cli.config_file import ConfiguredCommand
 from radar_fast.cli.config_file import print_config as print_options
-from radar_fast.cli.engine import engine_option, engine_options, options_of_engine
-from radar_fast.cli.options import (
-    ADVANCED,
-    OUTPUT,
-    WHAT,
-    asking_options,
-    backend_option,
-    condition_options,
-    data_options,
-    run_options,
-    sample_options,
-    shard_asked_for,
-    symlink_option,
-)
-from radar_fast.cli.status import INTERRUPTED, TRY_AGAIN, UNSCORED, exit_by, leave
-from radar_fast.cli.types import PATH, Many, expanded, given, pairs_of
-from radar_fast.errors import BusyError, IncompleteError
+from radar_fast.cli.options import ADVANCED, shard_asked_for
+from radar_fast.cli.scoring import STATUSES, configured, scoring_options, show
+from radar_fast.cli.status import INTERRUPTED, leave
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from radar_fast.series import FailedRun, ScoredRun
     from radar_fast.terminal.progress import ConsoleProgress
 
 __all__ = ["score"]
 
-
-_STATUSES = """Exit status: 0 done; 1 done, but some samples or checkpoints could not be scored (a sample
-other than by the 12-image rule);
-2 the input or the usage is wrong; 75 trying again later may help (the result folder is in use, or a checkpoint is not
-complete yet); 130 interrupted: the same command goes on from there."""
-
-
-@click.command(cls=ConfiguredCommand, epilog=_STATUSES)
-@click.option(
-    "--model",
-    "models",
-    cls=Many,
-    metavar="DIR...",
-    panel=WHAT,
-    help="Checkpoint folders, one or many, or a pattern in quotes: 'ckpt/step-*'.",
-)
-@click.option(
-    "--data", cls=Many, metavar="DIR...", required=True, panel=WHAT, help="Benchmark folders, one or many, likewise."
-)
-@data_options()
-@sample_options()
-@condition_options()
-@asking_options()
-@backend_option()
-@engine_option()
-@engine_options()
-@click.option(
-    "--out",
-    type=PATH,
-    metavar="DIR",
-    required=True,
-    panel=OUTPUT,
-    help="The result folder; an interrupted run goes on. Of several checkpoints DIR/CHECKPOINT, of several benchmarks "
-    "too DIR/BENCHMARK/CHECKPOINT.",
-)
-@run_options()
-@click.option(
-    "--official-out", type=PATH, metavar="DIR", panel=OUTPUT, help="Also write the published scripts' files here."
-)
-@click.option("-v", "--verbose", is_flag=True, panel=OUTPUT, help="Say where the time goes, and what was computed.")
-@click.option(
-    "--events",
-    metavar="FILE|-",
-    panel=OUTPUT,
-    help="Also say what goes on as JSON lines, for machines; with - they have standard output for themselves.",
-)
-@symlink_option()
-@click.option(
-    "--trust-remote-code", is_flag=True, panel=ADVANCED, help="Run Python code that lies in the checkpoint folder."
-)
-@config_options()
-@click.option(
+_SHOW_PROMPT = click.option(
     "--show-prompt",
     type=click.IntRange(min=1),
     metavar="N",
     panel=ADVANCED,
     help="Print what the model is asked of the first N samples, tokens and boundaries included, and do nothing.",
 )
-@click.help_option("-h", "--help", panel=ADVANCED, help="Show this and exit.")
+
+
+@click.command(cls=ConfiguredCommand, epilog=STATUSES)
+@scoring_options(shards=True, last=[_SHOW_PROMPT])
 def score(
     models: tuple[str, ...],
     data: tuple[str, ...],
@@ -113,30 +48,20 @@ def score(
     if print_config:
         print_options()
         return
-    from radar_fast.config import RunConfig
     from radar_fast.terminal.events import EventProgress
     from radar_fast.terminal.output import standard_output
     from radar_fast.terminal.progress import progress_on
 
     console = standard_output(for_events=events == "-")
     progress = progress_on(console, verbose=verbose)
-    folders, benchmarks = expanded("--model", models), expanded("--data", data)
-    config = RunConfig(
-        model=folders[0] if folders else None,
-        data=benchmarks[0],
-        fields=dict(pairs_of("--field", options.pop("fields"))),
-        abilities=tuple(pairs_of("--ability", options.pop("abilities"), repeats=True)),
-        options=options_of_engine(options),
-        shard=shard_asked_for(shard, progress.say),
-        **given(options),
-    )
+    config, folders, benchmarks = configured(models, data, options, shard=shard_asked_for(shard, progress.say))
     if show_prompt is not None:
         for line in shown_prompts(config, show_prompt):
             click.echo(line)
         return
     teller = EventProgress(events, progress)
     try:
-        from radar_fast.series import NAME, FailedRun, ScoredRun, score_series
+        from radar_fast.series import NAME, score_series
 
         runs = score_series(config, folders, benchmarks, name=name or NAME, progress=teller)
     except KeyboardInterrupt:
@@ -144,25 +69,7 @@ def score(
         leave(INTERRUPTED)
     finally:
         teller.close()
-    scored = [run for run in runs if isinstance(run, ScoredRun)]
-    failed = [run for run in runs if isinstance(run, FailedRun)]
-    if scored:
-        _print(console, scored, verbose=verbose)
-        pace = _pace(progress, len(runs))
-        console.print(f"\n{pace}results in {config.out}", highlight=False, markup=False, soft_wrap=True)
-    if failed:
-        _list_failed(failed, len(runs), several=len(benchmarks) > 1)
-    exit_by(*(run.summary for run in scored))
-    if failed:
-        leave(TRY_AGAIN if all(isinstance(run.error, BusyError | IncompleteError) for run in failed) else UNSCORED)
-
-
-def _list_failed(failed: "list[FailedRun]", count: int, *, several: bool) -> None:
-    """The checkpoints that were not scored, each with its reason."""
-    click.echo(f"\nradar-fast: {len(failed)} of {count} were not scored:", err=True)
-    for run in failed:
-        name = f"{run.benchmark}/{run.name}" if several else run.name
-        click.echo(f"  {name}: {' '.join(str(run.error).split())}", err=True)
+    show(console, runs, config.out, _pace(progress, len(runs)), verbose=verbose, several=len(benchmarks) > 1)
 
 
 def _kept(progress: "ConsoleProgress") -> str:
@@ -180,19 +87,3 @@ def _pace(progress: "ConsoleProgress", runs: int) -> str:
     if progress.tally is None:
         return "nothing was left to score; "
     return f"{progress.tally.fresh} samples in {progress.tally.seconds:.0f} s; "
-
-
-def _print(console: "Console", runs: "list[ScoredRun]", *, verbose: bool) -> None:
-    """A summary for each benchmark, or a table of growth where it has several checkpoints."""
-    from radar_fast.series import by_step
-    from radar_fast.terminal.summaries import print_growth, print_summary
-
-    for benchmark in dict.fromkeys(run.benchmark for run in runs):
-        series = [run for run in runs if run.benchmark == benchmark]
-        if len(series) < len(runs):
-            console.print(f"\n{benchmark}", highlight=False, markup=False)
-        if len(series) > 1:
-            series = by_step(series)
-            print_growth(console, [(run.name, run.summary) for run in series], series[0].out, series[-1].out)
-        else:
-            print_summary(console, series[0].summary, verbose=verbose)

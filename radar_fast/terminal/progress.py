@@ -14,7 +14,16 @@ from radar_fast.errors import RadarError
 from radar_fast.results.record import Record
 from radar_fast.results.summary import Summary
 
-__all__ = ["BarProgress", "ConsoleProgress", "LineProgress", "Progress", "SilentProgress", "Tally", "progress_on"]
+__all__ = [
+    "BarProgress",
+    "ConsoleProgress",
+    "LineProgress",
+    "Progress",
+    "SilentProgress",
+    "Tally",
+    "duration",
+    "progress_on",
+]
 
 
 class Progress(Protocol):
@@ -168,7 +177,7 @@ class LineProgress(ConsoleProgress):
             self._said = now
             left = (tally.total - tally.done) / tally.rate
             self.say(
-                f"{tally.name}: {tally.done}/{tally.total} samples, {tally.rate:.1f} samples/s, {_duration(left)} left"
+                f"{tally.name}: {tally.done}/{tally.total} samples, {tally.rate:.1f} samples/s, {duration(left)} left"
             )
 
 
@@ -220,6 +229,7 @@ def progress_on(console: Console, *, verbose: bool = False) -> ConsoleProgress:
     return (BarProgress if console.is_terminal else LineProgress)(console, verbose=verbose)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Minutes and seconds, as ``2:05``."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"

@@ -34,6 +34,7 @@ LAYERS: tuple[set[str], ...] = (
     {"prepare", "recording"},
     {"run"},
     {"series", "training"},
+    {"farm"},
     {"demo"},
     {"bench"},
     {"cli"},
