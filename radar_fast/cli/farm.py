@@ -77,8 +77,12 @@ def farm(
     from radar_fast.terminal.output import standard_output
 
     config, folders, benchmarks = configured(models, data, options)
-    asked = {"engines": engines, "gpus_per_engine": gpus_per_engine, "cpus_per_engine": cpus_per_engine}
-    placed = FarmOptions(address=address or "auto", **asked)
+    placed = FarmOptions(
+        address=address or "auto",
+        engines=engines,
+        gpus_per_engine=gpus_per_engine,
+        cpus_per_engine=cpus_per_engine,
+    )
     console = standard_output(for_events=events == "-")
     watcher = console_for(console, verbose=verbose)
     teller = EventProgress(events, watcher)
