@@ -74,6 +74,12 @@ def engine_options() -> Callable[[Function], Function]:
             help="Of the transformers engine: auto, dense, cascade (flash-attn) or flex.",
         ),
         click.option(
+            "--request",
+            type=Choice(_of_engine("REQUESTS")),
+            panel=SPEED,
+            help="Of the vLLM engine: a sample as one request, per-candidate, or auto: one where that was tried.",
+        ),
+        click.option(
             "--preprocess-cache",
             type=PATH,
             metavar="DIR",

@@ -9,12 +9,13 @@ from pathlib import Path
 from radar_fast.errors import UsageError
 from radar_fast.util.choices import check_choice
 
-__all__ = ["ATTENTIONS", "DEVICES", "DTYPES", "WORKER_KINDS", "EngineOptions"]
+__all__ = ["ATTENTIONS", "DEVICES", "DTYPES", "REQUESTS", "WORKER_KINDS", "EngineOptions"]
 
 DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16")
 WORKER_KINDS = ("threads", "processes")
 ATTENTIONS = ("dense", "cascade", "flex")
+REQUESTS = ("one", "per-candidate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,9 @@ class EngineOptions:
     attention: str = "auto"
     """The transformers engine's attention: ``dense`` (a mask), ``cascade`` (flash-attn), ``flex`` (FlexAttention), or
     ``auto``: dense on a CPU; on a GPU cascade where flash-attn is installed, else flex."""
+    request: str = "auto"
+    """How a sample goes to vLLM: as ``one`` request where that can be, or as one ``per-candidate`` that needs its own;
+    ``auto``: one on a CPU, per candidate on a GPU, where one has not been tried."""
     arguments: Mapping[str, str] = field(default_factory=dict)
     """vLLM's own engine arguments, name -> value as text."""
 
@@ -55,6 +59,7 @@ class EngineOptions:
         check_choice("dtype", self.dtype, DTYPES)
         check_choice("worker-kind", self.worker_kind, WORKER_KINDS)
         check_choice("attention", self.attention, ATTENTIONS)
+        check_choice("request", self.request, REQUESTS)
         for name in ("batch_tokens", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -1,14 +1,19 @@
 """vLLM engines for tests: they take long to start, and a process can have one at a time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from side_by_side import opened
 
 from radar_fast.engines import Engine
 from radar_fast.protocols import Protocol
 
-__all__ = ["Engines"]
+if TYPE_CHECKING:
+    from radar_fast.engines.vllm.engine import VllmEngine
+
+__all__ = ["Engines", "per_candidate"]
 
 
 class Engines:
@@ -37,3 +42,13 @@ class Engines:
             engine, _ = self._open
             self._open = self._asked = None
             engine.close()
+
+
+@contextmanager
+def per_candidate(engine: "VllmEngine") -> Iterator[None]:
+    """With every sample as a request a path, in an engine that sends one request a sample."""
+    nonces, engine._flights._nonces = engine._flights._nonces, None
+    try:
+        yield
+    finally:
+        engine._flights._nonces = nonces

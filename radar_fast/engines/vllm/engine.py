@@ -2,11 +2,11 @@
 
 import contextlib
 import gc
+import logging
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from radar_fast.engines.device import dtype_name
 from radar_fast.engines.encode.context import EngineContext
 from radar_fast.engines.options import EngineOptions
 from radar_fast.engines.vllm.compat import check_version, installed_version
+from radar_fast.engines.vllm.flights import Counts, Flights, failed
+from radar_fast.engines.vllm.packed_layout import Nonces, ordinary_ids
 from radar_fast.engines.vllm.prepare import Preparer, Ready
-from radar_fast.engines.vllm.preprocessor import without_sent_images
 from radar_fast.engines.vllm.process import end_waiting_when_dead, set_environment
 from radar_fast.engines.vllm.startup import StartupLog, root_cause
 from radar_fast.errors import EngineError, ModelError, RadarError, UsageError, one_line
@@ -31,29 +32,14 @@ from radar_fast.util.orphans import ending_with_us, segments_of_ours, unlink_seg
 
 __all__ = ["IN_FLIGHT", "VllmEngine"]
 
+log = logging.getLogger(__name__)
+
 IN_FLIGHT = 64
 """Samples that vLLM holds at a time: enough for a step of any budget, few enough that their images fit the memory."""
 AHEAD = 32
 """Samples that are read and preprocessed, or about to be, while vLLM is busy."""
 HELD_BYTES = 4 * 2**30
 """Of images that wait for vLLM or are with it, from where on no more are read."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Flight:
-    """A request that vLLM holds."""
-
-    ready: Ready
-    request: int
-    read_cache: bool
-    """Whether it may read the prefix cache; not when it is submitted again because the cache reached too far."""
-
-
-@dataclass(slots=True)
-class _Counts:
-    requests: int = 0
-    prefix_cache_hits: int = 0
-    resubmissions: int = 0
 
 
 class VllmEngine(Engine):
@@ -85,11 +71,10 @@ class VllmEngine(Engine):
         self._segments = segments_of_ours()
         self._clock = Clock()
         self._preparer = Preparer(self._engine, checkpoint, protocol, options, context, self._clock)
-        self._counts = _Counts()
+        self._request, self._request_refused = self._choose_request(options)
+        self._flights = Flights(self._engine, self._nonces() if self._request == "one" else None)
         self._scoring = False
         self._unshared = 0.0  # seconds of steps that finished no sample yet
-        self._serial = 0
-        self._flying: dict[str, _Flight] = {}
         self._encoded_before, self._last = 0, (0, False)
         self._encoded_before, _ = self._worker_counts()  # what profile and warm-up runs encoded
         self._clock.add("startup", time.perf_counter() - started)
@@ -98,7 +83,6 @@ class VllmEngine(Engine):
         """One :class:`Scored` per prompt, as they finish; samples of one image are put together within a window."""
         waiting: deque[Future[Ready | Scored]] = deque()
         stream = _by_image(prompts)
-        samples_left: dict[int, Ready] = {}
         if self._unsound is not None:
             yield from (Scored(prompt.sample, reason=self._unsound) for prompt in prompts)
             return
@@ -107,32 +91,29 @@ class VllmEngine(Engine):
         self._scoring = True
         try:
             while True:
-                for prompt in islice(stream, _room(waiting, samples_left.values())):
+                for prompt in islice(stream, _room(waiting, self._flights.samples.values())):
                     waiting.append(self._preparer.submit(prompt))
-                if not waiting and not self._flying:
+                if not waiting and not self._flights:
                     return
-                while waiting and len(samples_left) < IN_FLIGHT and (waiting[0].done() or not self._flying):
+                while waiting and len(self._flights.samples) < IN_FLIGHT and (waiting[0].done() or not self._flights):
                     before = time.perf_counter()
                     ready = waiting.popleft().result()
-                    if not self._flying:
+                    if not self._flights:
                         self._clock.add("wait", time.perf_counter() - before)
                     if isinstance(ready, Ready):
-                        refused = self._submit_sample(ready)
+                        refused = self._flights.launch(ready)
                         if refused is None:
-                            samples_left[id(ready)] = ready
                             continue
                         ready = refused
                     yield ready
-                if self._flying:
-                    yield from self._step(samples_left)
+                if self._flights:
+                    yield from self._step()
         finally:
             self._scoring = False
             for future in waiting:
                 future.cancel()
-            if self._flying:  # the consumer left early
-                with contextlib.suppress(Exception):
-                    self._engine.abort_request(list(self._flying))
-                self._flying.clear()
+            if self._flights:  # the consumer left early
+                self._flights.abort()
 
     def load_weights(self, path: Path) -> None:
         """Go on with another checkpoint that differs in its weights alone, in the same engine, and count anew.
@@ -157,7 +138,7 @@ class VllmEngine(Engine):
         self._checkpoint = checkpoint
         self._unsound = self._non_finite()
         self._encoded_before, _ = self._worker_counts()
-        self._last, self._counts = (0, False), _Counts()
+        self._last, self._flights.counts = (0, False), Counts()
         self._preparer.count_anew()
         self._clock.take()
         self._clock.add("startup", time.perf_counter() - started)
@@ -177,6 +158,8 @@ class VllmEngine(Engine):
         """With how vLLM schedules, and the engine's own counts."""
         config = self._engine.vllm_config if self._engine else None
         settings: dict[str, str | int | float | bool | None] = {
+            "request": self._request,
+            "request_refused": self._request_refused,
             "workers": self._preparer.workers,
             "worker_kind": self._preparer.worker_kind,
             "prepared_images": self._preparer.takes_prepared_images,
@@ -191,7 +174,7 @@ class VllmEngine(Engine):
                 "tensor_parallel": int(config.parallel_config.tensor_parallel_size),
                 "fused_head": fused,
             }
-        counts = self._counts
+        counts = self._flights.counts
         return EngineReport(
             name=self.name,
             version=installed_version(),
@@ -201,6 +184,7 @@ class VllmEngine(Engine):
             settings=settings,
             counts={
                 "requests": counts.requests,
+                "packed_requests": counts.packed_requests,
                 "prefix_cache_hits": counts.prefix_cache_hits,
                 "resubmissions": counts.resubmissions,
                 "images_encoded": self._last[0],
@@ -247,6 +231,25 @@ class VllmEngine(Engine):
             cause = root_cause(error, log.text)
             raise ModelError(f"{self._checkpoint.path}: vLLM cannot load it: {cause}{where}") from error
 
+    def _choose_request(self, options: EngineOptions) -> tuple[str, str | None]:
+        """How samples go to vLLM, ``one`` or ``per-candidate``, and why not in one request where that was wanted."""
+        wanted = options.request
+        if wanted == "auto":
+            wanted = "one" if self._device == "cpu" else "per-candidate"  # what has been measured, and where
+        if wanted != "one":
+            return "per-candidate", None
+        refused = next(filter(None, self._engine.collective_rpc("radar_pack_requests")), None)
+        if refused is None:
+            return "one", None
+        if options.request == "one":
+            log.warning("--request one: %s; every sample goes as a request a candidate", refused)
+        return "per-candidate", refused
+
+    def _nonces(self) -> Nonces:
+        tokenizer = self._checkpoint.processor.tokenizer
+        rows = self._engine.vllm_config.model_config.get_vocab_size()
+        return Nonces(ordinary_ids(tokenizer, rows))
+
     def _non_finite(self) -> Reason | None:
         """Why no sample can be scored, if it is the weights."""
         found = [name for names in self._engine.collective_rpc("radar_non_finite") for name in names]
@@ -254,81 +257,17 @@ class VllmEngine(Engine):
 
     # vLLM ------------------------------------------------------------------------------------------------------------
 
-    def _submit_sample(self, ready: Ready) -> Scored | None:
-        """All of a sample's requests, one after the other; Scored where vLLM refuses the sample."""
-        for request in range(len(ready.plan.requests)):
-            try:
-                self._submit(ready, request)
-            except ValueError as error:  # such as an image of more tokens than the encoder cache holds
-                mine = [name for name, flight in self._flying.items() if flight.ready is ready]
-                self._engine.abort_request(mine)
-                for name in mine:
-                    del self._flying[name]
-                # Its images are down as sent, and may not be: who asks for them next would not get them.
-                self._engine.reset_mm_cache()
-                reason = Reason(ReasonKind.TOO_LONG, f"vLLM refused it: {one_line(error)}")
-                return Scored(ready.prompt.sample, reason=reason)
-            except Exception as error:
-                raise self._failed(error) from error
-        return None
-
-    def _submit(self, ready: Ready, request: int, *, read_cache: bool = True) -> None:
-        from vllm import PoolingParams
-
-        from radar_fast.engines.vllm.pooler import TARGETS
-
-        asked = ready.plan.requests[request]
-        engine_input = dict(ready.shared)
-        if engine_input["type"] == "multimodal":
-            engine_input = without_sent_images(self._engine, engine_input)
-        engine_input["prompt_token_ids"] = [*ready.shared["prompt_token_ids"], *asked.suffix]
-        params = PoolingParams(
-            task="plugin",
-            skip_reading_prefix_cache=not read_cache,
-            extra_kwargs={TARGETS: [list(tokens) for tokens in asked.targets]},
-        )
-        self._serial += 1
-        name = str(self._serial)
-        self._flying[name] = _Flight(ready, request, read_cache)
-        try:
-            self._engine.add_request(name, engine_input, params)
-        except BaseException:
-            del self._flying[name]
-            raise
-        self._counts.requests += 1
-
-    def _step(self, samples_left: dict[int, Ready]) -> Iterator[Scored]:
+    def _step(self) -> Iterator[Scored]:
         """One engine step; what it finished."""
         started = time.perf_counter()
         try:
             outputs = self._engine.step()
         except Exception as error:
-            raise self._failed(error) from error
+            raise failed(error) from error
         taken = time.perf_counter() - started
         self._clock.add("compute", taken)
         self._unshared += taken
-        done = []
-        for output in outputs:
-            flight = self._flying.pop(output.request_id)
-            ready, request = flight.ready, flight.request
-            cached = output.num_cached_tokens or 0
-            self._counts.prefix_cache_hits += cached > 0
-            ready.tokens_computed += len(output.prompt_token_ids) - cached
-            scores = output.outputs.data
-            if len(scores) != ready.plan.requests[request].lookups:
-                if not flight.read_cache:
-                    raise EngineError(
-                        f"vLLM gave {len(scores)} scores of {ready.prompt.sample.key} in place of "
-                        f"{ready.plan.requests[request].lookups}, though it read no cache; please report this"
-                    )
-                # The cache reached past the first row that is wanted, as when a sample is scored again.
-                self._counts.resubmissions += 1
-                self._submit(ready, request, read_cache=False)
-                continue
-            ready.scores[request] = scores.tolist()
-            if len(ready.scores) == len(ready.plan.requests):
-                done.append(samples_left.pop(id(ready)))
-        if done:
+        if done := self._flights.collect(outputs):
             share, self._unshared = self._unshared / len(done), 0.0
             for ready in done:
                 yield _scored(ready, share)
@@ -343,12 +282,6 @@ class VllmEngine(Engine):
             before, (encoded, fused) = self._encoded_before, self._last
             return before + encoded, fused
         return int(encoded), bool(fused)
-
-    def _failed(self, error: Exception) -> EngineError:
-        return EngineError(
-            f"vLLM failed: {one_line(error)}; what was scored is kept, and the same command goes on from there "
-            "(VLLM_LOGGING_LEVEL=INFO shows vLLM's own account)"
-        )
 
 
 def _device_name(device: str) -> str:

@@ -68,6 +68,16 @@ class WorkerExtension:
                     found.append(name)
         return found
 
+    def radar_pack_requests(self) -> str | None:
+        """See that packed requests are computed as their layouts say; why not, where this worker cannot."""
+        from radar_fast.engines.vllm.packed_attention import PackedAttention
+        from radar_fast.engines.vllm.packed_gate import reason_against
+
+        refused = reason_against(self.model_runner)
+        if refused is None:
+            PackedAttention(self.model_runner).install()
+        return refused
+
     def radar_load_weights(self, path: str) -> None:
         """Replace the model's weights by those in the checkpoint folder ``path``.
 

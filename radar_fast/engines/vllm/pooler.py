@@ -1,10 +1,11 @@
 """The candidate pooler: what is left of a vLLM engine step when only answer tokens are asked for.
 
-What a request wants to know is in its ``PoolingParams.extra_kwargs``, in one of two forms:
+What a request wants to know is in its ``PoolingParams.extra_kwargs``, in one of three forms:
 
 - ``answer_tokens=n``: the prompt ends with n answer tokens; the scores of those.
 - ``targets=[[...], ...]``: for each of the prompt's last rows, the ids of the tokens that may follow it; the scores of
   all, in that order. This is how candidates share rows.
+- ``packed={...}``: all of a sample's candidates, as :mod:`radar_fast.engines.vllm.packed_layout` laid them out.
 
 What comes back is an [n, 2] fp32 tensor: raw logit and log-probability of each token. Runs in vLLM's own processes.
 """
@@ -17,6 +18,7 @@ import torch
 from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
 
 from radar_fast.engines.head import by_row, on_device
+from radar_fast.engines.vllm.packed_layout import PACKED, Layout
 
 __all__ = ["ANSWER_TOKENS", "TARGETS", "CandidatePooler"]
 
@@ -36,7 +38,7 @@ class _TokensWhereAsked(PoolingParamsUpdate):  # type: ignore[misc] # vLLM is un
     """
 
     def apply(self, params: Any) -> None:
-        params.requires_token_ids = TARGETS not in (params.extra_kwargs or {})
+        params.requires_token_ids = not {TARGETS, PACKED} & set(params.extra_kwargs or {})
 
 
 class CandidatePooler(Pooler):  # type: ignore[misc] # vLLM is untyped here
@@ -52,6 +54,8 @@ class CandidatePooler(Pooler):  # type: ignore[misc] # vLLM is untyped here
         """``head``: rows [R, D] and targets [R, K] -> raw logits and log-probabilities [R, K], fp32."""
         super().__init__()
         self._head = head  # no nn.Module: the model holds the pooler, not the other way round
+        self.answered: Callable[[], Sequence[bool]] = tuple
+        """Of the step at hand: which requests' rows are what they ask for; empty where no packed one was computed."""
 
     def get_supported_tasks(self) -> frozenset[str]:
         """Both tasks mean the same."""
@@ -77,12 +81,19 @@ class CandidatePooler(Pooler):  # type: ignore[misc] # vLLM is untyped here
         scheduled = cursor.num_scheduled_tokens_cpu.tolist()
         finished = cursor.is_finished().tolist()
         lookups = _all_lookups(pooling_metadata)
+        answered = self.answered() or [
+            PACKED not in (each.extra_kwargs or {}) for each in pooling_metadata.pooling_params
+        ]
         found: list[list[int]] = []  # a request: which of its lookups have their row in this step
         rows: list[int] = []
         targets: list[int] = []
         first = 0
-        for wanted, end, count in zip(lookups, reached, scheduled, strict=True):
-            here = [slot for slot, lookup in enumerate(wanted) if end - count <= lookup.position < end]
+        for wanted, end, count, computed in zip(lookups, reached, scheduled, answered, strict=True):
+            here = (
+                []
+                if not computed
+                else [slot for slot, lookup in enumerate(wanted) if end - count <= lookup.position < end]
+            )
             found.append(here)
             rows += [first + wanted[slot].position - (end - count) for slot in here]
             targets += [wanted[slot].token for slot in here]
@@ -122,13 +133,21 @@ def _all_lookups(metadata: Any) -> list[list[_Lookup]]:
     """What each request wants to know. Counted from its end, where image tokens are expanded already."""
     wanted = [(params.extra_kwargs or {}) for params in metadata.pooling_params]
     lengths = metadata.prompt_lens.tolist()
-    if all(TARGETS in said for said in wanted):
-        return [_targets(said[TARGETS], length) for said, length in zip(wanted, lengths, strict=True)]
-    prompts = metadata.get_prompt_token_ids_cpu()
-    return [
-        _targets(said[TARGETS], length) if TARGETS in said else _answer_tokens(said, prompt)
-        for said, length, prompt in zip(wanted, lengths, prompts, strict=True)
+    found = [
+        _packed(said) if PACKED in said else _targets(said.get(TARGETS, ()), length)
+        for said, length in zip(wanted, lengths, strict=True)
     ]
+    if not all({TARGETS, PACKED} & set(said) for said in wanted):
+        for index, prompt in enumerate(metadata.get_prompt_token_ids_cpu()):
+            if not {TARGETS, PACKED} & set(wanted[index]):
+                found[index] = _answer_tokens(wanted[index], prompt)
+    return found
+
+
+def _packed(said: Mapping[str, Any]) -> list[_Lookup]:
+    layout = Layout.of(said)
+    assert layout is not None
+    return list(map(_Lookup, (layout.rows + layout.first).tolist(), layout.tokens.tolist()))
 
 
 def _targets(wanted: Sequence[Sequence[int]], length: int) -> list[_Lookup]:

@@ -72,6 +72,6 @@ SPEC = EngineSpec(
     open=_open,
     resolve=_resolve,
     identity=_identity,
-    takes=frozenset({"arguments"}),
+    takes=frozenset({"arguments", "request"}),
     available=_available,
 )
