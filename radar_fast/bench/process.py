@@ -73,6 +73,11 @@ class ContenderProcess:
         self.settings = answer.pop("settings")
         return Round(**answer)
 
+    @property
+    def pid(self) -> int:
+        """Of the process; its children are the contender's too."""
+        return self._process.pid
+
     def peak_host_mib(self) -> float:
         """Most resident memory so far, in MiB, its children counted."""
         return peak_host_mib(self._process.pid)
