@@ -30,7 +30,7 @@ from radar_fast.protocols import Protocol
 from radar_fast.readers import open_reader
 from radar_fast.sample import Sample
 
-BOUND = 5e-6
+BOUND = 1e-5
 """On every raw logit and log-probability, fp32: rounding, as the rows of a step are others."""
 WRONG = 0.01
 """Far beyond rounding."""
