@@ -52,11 +52,23 @@ def _name(config: RunConfig) -> str:
 
 
 def score_checkpoint(
-    config: RunConfig, benchmark: Benchmark, session: EngineSession, progress: Progress, name: str | None = None
+    config: RunConfig,
+    benchmark: Benchmark,
+    session: EngineSession,
+    progress: Progress,
+    name: str | None = None,
+    *,
+    held: Path | None = None,
 ) -> Summary:
     """The same in an engine that may have scored another checkpoint before, on a benchmark that has been surveyed.
 
-    ``name`` is what progress calls it; None: as the checkpoint folder.
+    Args:
+        config: of this checkpoint and this benchmark.
+        benchmark: that of ``config.data``.
+        session: holds the engine.
+        progress: told what goes on.
+        name: what progress calls it; None: as the checkpoint folder.
+        held: where the checkpoint is read from, if not where ``config`` says that it is from.
     """
     name = name or _name(config)
     refuse_series(config.folder)
@@ -64,7 +76,7 @@ def score_checkpoint(
     clock.add("survey", benchmark.seconds)
     if not ResultFolder(config.folder).samples.exists():  # else there may be little left to score, or nothing
         session.get_ready(config.engine, config.options, benchmark.survey.samples)
-    prepared = prepare(config, benchmark.identity(), clock, name)
+    prepared = prepare(replace(config, model=held or config.model), benchmark.identity(), clock, name)
     with open_recording(config, benchmark, prepared.identity, progress, name) as recording:
         if recording.left > 0:
             _score_rest(prepared, recording, session, progress, clock)

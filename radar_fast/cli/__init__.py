@@ -23,6 +23,7 @@ from radar_fast.cli.models import compose, models
 from radar_fast.cli.results import compare, summarize
 from radar_fast.cli.score import score
 from radar_fast.cli.status import INTERRUPTED, TRY_AGAIN, WRONG
+from radar_fast.cli.watch import watch
 from radar_fast.errors import BusyError, IncompleteError, RadarError
 from radar_fast.util.choices import did_you_mean
 from radar_fast.util.signals import end_when_asked
@@ -85,7 +86,7 @@ _COMPLETION = 'Completion in bash: eval "$(_RADAR_FAST_COMPLETE=bash_source rada
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_COMPLETION)
 @click.rich_config(help_config=HELP)
 @click.version_option(package_name="radar-fast")
-@click.command_panel("Scoring", commands=["score", "farm", "demo"])
+@click.command_panel("Scoring", commands=["score", "farm", "watch", "demo"])
 @click.command_panel("Benchmarks and checkpoints", commands=["inspect", "convert", "models", "compose"])
 @click.command_panel("Results", commands=["summarize", "merge", "compare"])
 @click.command_panel("Speed", commands=["bench"])
@@ -99,5 +100,5 @@ def main() -> None:
     logging.basicConfig(format="radar-fast: %(message)s", level=logging.WARNING)
 
 
-for _command in (score, farm, demo, inspect, convert, models, compose, summarize, merge, compare, bench):
+for _command in (score, farm, watch, demo, inspect, convert, models, compose, summarize, merge, compare, bench):
     main.add_command(_command)

@@ -37,6 +37,7 @@ __all__ = [
     "run_options",
     "sample_options",
     "shard_asked_for",
+    "step_option",
     "symlink_option",
 ]
 
@@ -251,13 +252,18 @@ def naming_options(panel: str = OUTPUT) -> Callable[[Function], Function]:
             help="What a checkpoint is called, with {name}, {parent} and {grandparent} for its folder and those above "
             "it: '{parent}' for iter_100/hf.  [default: {name}]",
         ),
-        click.option(
-            "--step-from",
-            metavar="REGEX",
-            panel=panel,
-            help="Where the training step stands in a checkpoint's path: 'run-([0-9]+)'.  [default: by names such as "
-            "step-100 and checkpoint-100, or trainer_state.json]",
-        ),
+        step_option(panel),
+    )
+
+
+def step_option(panel: str = OUTPUT) -> Callable[[Function], Function]:
+    """``step_from``."""
+    return click.option(
+        "--step-from",
+        metavar="REGEX",
+        panel=panel,
+        help="Where the training step stands in a checkpoint's path: 'run-([0-9]+)'.  [default: by names such as "
+        "step-100 and checkpoint-100, or trainer_state.json]",
     )
 
 

@@ -34,7 +34,7 @@ LAYERS: tuple[set[str], ...] = (
     {"prepare", "recording"},
     {"run"},
     {"series", "training"},
-    {"farm"},
+    {"farm", "watch"},
     {"demo"},
     {"bench"},
     {"cli"},
