@@ -10,11 +10,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(name: str, *words: str | Path) -> str:
-    """What the script prints."""
+def run(name: str, *words: str | Path, **more: object) -> str:
+    """What the script prints, with these variables in its environment."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests/support'}:{ROOT}"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment |= {variable: str(value) for variable, value in more.items()}
+    program = sys.executable if name.endswith(".py") else "bash"
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name), *map(str, words)],
+        [program, str(ROOT / "examples" / name), *map(str, words)],
         env=environment,
         capture_output=True,
         text=True,
@@ -29,3 +32,27 @@ def test_training_loop(tmp_path: Path) -> None:
     said = run("training_loop.py", tmp_path)
     assert [line.split(":")[0] for line in said.splitlines()] == ["step 2", "step 4"]
     assert (tmp_path / "scores" / "step-4" / "summary.json").exists()
+
+
+@pytest.mark.full
+def test_a_farm_in_a_program(demo: Path, tmp_path: Path) -> None:
+    models = [demo / "checkpoints" / step for step in ("step-100", "step-1600")]
+    said = run("farm.py", demo / "mini-m3", tmp_path / "out", *models, RAY_ADDRESS="local")
+    told = [line for line in said.splitlines() if "SDS" in line]
+    assert [line.split(":")[0] for line in told] == ["step-100", "step-1600"]
+    assert all(line.endswith("over 256 samples") for line in told)
+
+
+@pytest.mark.full
+def test_a_farm_on_this_machine(demo: Path, tmp_path: Path) -> None:
+    asked = {"CHECKPOINTS": demo / "checkpoints" / "step-1*00", "DATA": demo / "mini-m3", "OUT": tmp_path / "out"}
+    run("farm_ray.sh", **asked, ENGINE="fake", ADDRESS="local", ENGINES=1)
+    assert {path.name for path in tmp_path.glob("out/step-*/summary.json")} == {"summary.json"}
+    assert len(list(tmp_path.glob("out/step-*/summary.json"))) == 2
+
+
+def test_a_farm_on_slurm(demo: Path, tmp_path: Path) -> None:
+    asked = {"CHECKPOINTS": demo / "checkpoints" / "step-*", "DATA": demo / "mini-m3", "OUT": tmp_path / "out"}
+    said = run("farm_slurm.sh", **asked, ENGINE="fake", SUBMIT="cat")
+    assert "#SBATCH --array 0-5" in said.splitlines()
+    assert "#SBATCH --gpus 1" in said.splitlines()

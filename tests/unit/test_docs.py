@@ -21,6 +21,7 @@ FOR_USERS = [page for page in PAGES if page.name not in NOT_OF_TODAY and "notes"
 OTHER_PROGRAMS = re.compile(
     r"(?:vllm serve|radar_fast\.engines\.vllm\.serve) (?:.*\\\n)*.*|pip install [^`\n]*|bench/record.py.* --|--gres"
     r"|--api-key|--additional-config|--mm-processor-kwargs|--allowed-media-domains|--middleware|--only|--seed|--seconds"
+    r"|(?<=--slurm )'[^']*'|ray start [^`\n]*"
 )
 """What the pages show of other programs' options."""
 
