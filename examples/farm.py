@@ -8,6 +8,7 @@ this machine.
 
 import os
 import sys
+from pathlib import Path
 
 from radar_fast import FailedRun, FarmOptions, FarmState, RunConfig, score_farm
 
@@ -19,7 +20,7 @@ def follow(state: FarmState) -> None:
 
 
 def main(data: str, out: str, checkpoints: list[str]) -> int:
-    config = RunConfig(data=data, out=out, model=checkpoints[0], engine="auto")
+    config = RunConfig(data=Path(data), out=Path(out), model=Path(checkpoints[0]))
     farm = FarmOptions(address=os.environ.get("RAY_ADDRESS", "local"))
     runs = score_farm(config, checkpoints, farm=farm, watch=follow)
     for run in runs:

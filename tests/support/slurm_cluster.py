@@ -117,7 +117,7 @@ PartitionName=high Nodes={name} PriorityTier=10
     def run(self, *words: str, check: bool = True, **more: Any) -> str:
         """What a command says."""
         done = subprocess.run(
-            words, capture_output=True, text=True, env={**self.environment, **more}, check=False, timeout=120
+            words, capture_output=True, text=True, env={**self.environment, **more}, check=False, timeout=600
         )
         assert done.returncode == 0 or not check, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -142,7 +142,7 @@ PartitionName=high Nodes={name} PriorityTier=10
                 subprocess.Popen([str(found(program)), *words], env=self.environment, stdout=log, stderr=log)
             )
 
-    def _wait(self, there: Any, what: str, seconds: float = 60) -> None:
+    def _wait(self, there: Any, what: str, seconds: float = 180) -> None:
         end = time.monotonic() + seconds
         while not there():
             assert time.monotonic() < end, f"{what}: not there\n{self._logs()}"
