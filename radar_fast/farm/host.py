@@ -207,7 +207,7 @@ class EngineHost:
             for scored in self._ready_engine(loaded).score(prompts(loaded.prepared)):
                 number = owners[scored.sample.key].popleft()
                 command, future = flying[number]
-                command.records.append(record_of(scored))
+                command.records.append(record_of(scored, loaded.order.root))
                 if len(command.records) == len(command.window.samples):
                     del flying[number]
                     future.set_result(command.records)

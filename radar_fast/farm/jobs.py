@@ -117,7 +117,7 @@ class FarmJob:
         if options.workers is None and self._workers is not None:
             options = replace(options, workers=self._workers)
         config = replace(self.config, options=options)
-        return Order(self.number, self.label, config, self.benchmark.identity(), expected)
+        return Order(self.number, self.label, config, self.benchmark.identity(), self.benchmark.reader.root, expected)
 
     @property
     def done_before(self) -> int:
@@ -205,7 +205,7 @@ class FarmJob:
             return self._gave(self._back.popleft())
         for window in self._windows:
             if window.unfit:
-                self.append([record_of(scored) for scored in window.refused()])
+                self.append([self._record(scored) for scored in window.refused()])
             self._given += len(window.samples) + len(window.unfit)
             if window.samples:
                 return self._gave(Portion(replace(window, unfit=())))
@@ -258,7 +258,7 @@ class FarmJob:
             self._suspects.extend(Portion(replace(portion.window, samples=(sample,)), 1) for sample in left)
         else:
             detail = f"engines died or failed of it, at last with nothing else to do ({why})"
-            self.append([record_of(Scored(samples[0], reason=Reason(ReasonKind.ENGINE_DIED, detail)))])
+            self.append([self._record(Scored(samples[0], reason=Reason(ReasonKind.ENGINE_DIED, detail)))])
 
     def failed_once_more(self, why: str) -> None:
         """An engine has died or failed at work on it. Raises EngineError where that was once too often in a row."""
@@ -268,6 +268,9 @@ class FarmJob:
                 f"{self.label}: {self._row} engines have died or failed one after the other, with nothing scored in "
                 f"between; the last: {why}"
             )
+
+    def _record(self, scored: Scored) -> Record:
+        return record_of(scored, self.benchmark.reader.root)
 
     def _gave(self, portion: Portion) -> Portion:
         self._out += 1

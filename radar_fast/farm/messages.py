@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from radar_fast.config import RunConfig
@@ -22,6 +23,8 @@ class Order:
     """As it was asked for."""
     benchmark: Mapping[str, Any]
     """:meth:`radar_fast.benchmark.Benchmark.identity`."""
+    root: Path
+    """The data folder: records name images by their paths in it."""
     expected: int
     """How many prompts are to come, at most."""
 

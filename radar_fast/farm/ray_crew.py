@@ -40,6 +40,8 @@ PASSED_ON = ("HF_", "OMP_", "TOKENIZERS_", "TRANSFORMERS_", "VLLM_")
 """How environment variables begin that engines get from the driver; what else they have is their machine's own."""
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 """Of Ray, unless the user has set it: nothing is reported, and an engine's Python is the driver's own."""
+TRIES = 4
+"""To start Ray here, which gives itself half a minute: too little where everybody waits for a core."""
 CLOSE_SECONDS = 10.0
 """That engines have to close before they are killed."""
 
@@ -260,11 +262,16 @@ def _joined(address: str, cpus: float, ours: contextlib.ExitStack) -> bool:
                 return True
         ours.enter_context(reaping())
         cores = max(len(os.sched_getaffinity(0)), math.ceil(cpus))
-        try:
-            with ending_with_us():
-                ray.init(address="local", num_cpus=cores, **{**quiet, "include_dashboard": False})
-        except Exception as error:
-            raise UsageError(f"--address {address}: Ray cannot be started here: {one_line(error)}") from None
+        for left in reversed(range(TRIES)):
+            try:
+                with ending_with_us():
+                    ray.init(address="local", num_cpus=cores, **{**quiet, "include_dashboard": False})
+            except Exception as error:
+                ray.shutdown()
+                if not left or "timed out during startup" not in str(error):
+                    raise UsageError(f"--address {address}: Ray cannot be started here: {one_line(error)}") from None
+            else:
+                break
     return False
 
 

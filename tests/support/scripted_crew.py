@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from radar_fast.engines import EngineReport
@@ -24,7 +25,7 @@ KILLED = EngineDied("killed by a test", node_lost=False)
 @dataclass
 class _Engine:
     asked: deque[tuple[Ticket, str, Any]] = field(default_factory=deque)
-    prepared: dict[int, Prepared] = field(default_factory=dict)
+    prepared: dict[int, tuple[Prepared, Path]] = field(default_factory=dict)
 
 
 class ScriptedCrew(Crew):
@@ -100,7 +101,7 @@ class ScriptedCrew(Crew):
             if (said := self._opening(number, about)) is not None:
                 return said
             prepared = prepare(about.config, about.benchmark, Clock(), about.name)
-            engine.prepared[about.job] = prepared
+            engine.prepared[about.job] = prepared, about.root
             self.opened.append((number, about.name))
             return Opened(prepared.identity, (), "ready")
         if kind == "report":
@@ -111,5 +112,6 @@ class ScriptedCrew(Crew):
         if (said := self._scoring(number, job, window)) is not None:
             return said
         self.scored.append((number, window.number, tuple(sample.id for sample in window.samples)))
-        prompts = map(engine.prepared[job].protocol.prompt, window.samples)
-        return [record_of(scored) for scored in FakeEngine().score(prompts)]
+        prepared, root = engine.prepared[job]
+        prompts = map(prepared.protocol.prompt, window.samples)
+        return [record_of(scored, root) for scored in FakeEngine().score(prompts)]
