@@ -23,6 +23,7 @@ __all__ = [
     "MAX_SIDE",
     "content_digest",
     "drop_alpha",
+    "encoded_image",
     "open_image",
     "read_image",
     "why_too_large",
@@ -85,7 +86,7 @@ def read_image(image: AnyImage, rgb: Callable[[Image.Image], Image.Image] = drop
     try:
         file = image.open()
     except (FileNotFoundError, NotADirectoryError):
-        return Reason(ReasonKind.MISSING_IMAGE, f"image {image.name} does not exist: add it to the data folder")
+        return _missing(image)
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_FILE_OF_ONES_OWN:
             return _not_given(image, error)
@@ -193,6 +194,23 @@ def _check_tags(file: BinaryIO) -> None:
 
 _TAG_BYTES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of a value of each type of a TIFF tag; 1 for others."""
+
+
+def encoded_image(image: AnyImage) -> bytes | Reason:
+    """The image's bytes as they lie there, or why they cannot be had; nothing is decoded. Raises nothing."""
+    try:
+        with image.open() as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return _missing(image)
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in _NO_FILE_OF_ONES_OWN:
+            return _not_given(image, error)
+        return _unreadable(image, f"cannot be opened ({error.strerror if isinstance(error, OSError) else error})")
+
+
+def _missing(image: AnyImage) -> Reason:
+    return Reason(ReasonKind.MISSING_IMAGE, f"image {image.name} does not exist: add it to the data folder")
 
 
 def _not_given(image: AnyImage, error: OSError) -> Reason:

@@ -6,6 +6,7 @@ from typing import Any
 
 from radar_fast.config import RunConfig
 from radar_fast.engines import EngineOptions, EngineSpec, choose_engine
+from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.models.vocabulary import tokenizer_notes
 from radar_fast.protocols import Protocol, open_protocol, prompt_digest
@@ -64,11 +65,8 @@ def prepare(config: RunConfig, benchmark: Mapping[str, Any], clock: Clock, name:
         spec, why = choose_engine(config.engine, config.options)
         runs_it = checkpoint if spec.needs_checkpoint else None
         notes = _sound(runs_it) if runs_it else []
-        least, most = config.min_pixels, config.max_pixels
-        protocol = open_protocol(
-            config.protocol, checkpoint, min_pixels=least, max_pixels=most, image_backend=config.image_backend
-        )
         options = spec.resolve(checkpoint, config.options)
+        protocol = _protocol(config, checkpoint, spec, options)
         if runs_it:
             notes += [*tokenizer_notes(runs_it), *protocol.notes]
     with clock.measure("fingerprint"):
@@ -81,6 +79,22 @@ def prepare(config: RunConfig, benchmark: Mapping[str, Any], clock: Clock, name:
             "engine": {"name": spec.name, **spec.identity(options)},
         }
     return Prepared(name, config, checkpoint, protocol, spec, why, options, identity, tuple(notes))
+
+
+def _protocol(config: RunConfig, checkpoint: Checkpoint | None, spec: EngineSpec, options: EngineOptions) -> Protocol:
+    if spec.protocol is None:
+        least, most = config.min_pixels, config.max_pixels
+        return open_protocol(
+            config.protocol, checkpoint, min_pixels=least, max_pixels=most, image_backend=config.image_backend
+        )
+    usual = RunConfig(data=config.data, out=config.out, engine=config.engine)
+    for option in ("protocol", "min_pixels", "max_pixels", "image_backend"):
+        if getattr(config, option) != getattr(usual, option):
+            raise UsageError(
+                f"--{option.replace('_', '-')} {getattr(config, option)}: with --engine {spec.name} the server settles "
+                "how samples are put to its model; leave it out"
+            )
+    return spec.protocol(options)
 
 
 def _sound(checkpoint: Checkpoint) -> list[str]:

@@ -70,6 +70,8 @@ class ReasonKind(StrEnum):
     """More tokens than the model has positions for."""
     OUT_OF_MEMORY = "out-of-memory"
     """The sample alone does not fit the device."""
+    REFUSED = "refused"
+    """The server that was asked (``--engine http``) will not answer it, as beyond one of its limits."""
     NON_FINITE = "non-finite"
     """The model gave a logit that is infinite or no number."""
     ENGINE_DIED = "engine-died"

@@ -53,6 +53,13 @@ def engine_options() -> Callable[[Function], Function]:
             panel=ENGINE,
             help="One of vLLM's own engine arguments, e.g. tensor_parallel_size=2; repeat it for more.",
         ),
+        click.option(
+            "--url",
+            metavar="URL",
+            panel=ENGINE,
+            help="For --engine http: the server that has the checkpoint, http://HOST:PORT. Its key, if it asks for "
+            "one, is taken from VLLM_API_KEY.",
+        ),
         click.option("--batch-tokens", type=int, metavar="N", panel=SPEED, help="Most tokens in one forward pass."),
         click.option(
             "--workers",

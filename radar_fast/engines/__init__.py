@@ -6,6 +6,7 @@ Engines are imported when they are opened, so that reading and counting need nei
 from radar_fast.engines.base import WINDOW, Engine, EngineReport, EngineSpec
 from radar_fast.engines.encode.context import EngineContext
 from radar_fast.engines.fake import SPEC as FAKE
+from radar_fast.engines.http.spec import SPEC as HTTP
 from radar_fast.engines.options import EngineOptions
 from radar_fast.engines.transformers.spec import SPEC as TRANSFORMERS
 from radar_fast.engines.vllm.spec import SPEC as VLLM
@@ -27,7 +28,7 @@ __all__ = [
     "open_engine",
 ]
 
-ENGINES: dict[str, EngineSpec] = {spec.name: spec for spec in (VLLM, TRANSFORMERS, FAKE)}
+ENGINES: dict[str, EngineSpec] = {spec.name: spec for spec in (VLLM, TRANSFORMERS, HTTP, FAKE)}
 """By name, in the order in which ``auto`` tries them."""
 
 

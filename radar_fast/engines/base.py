@@ -154,6 +154,8 @@ class EngineSpec:
     """The options with ``auto`` replaced in device and dtype. Raises UsageError where they are not to be had."""
     identity: Callable[[EngineOptions], dict[str, str]]
     """What must be the same for scores to stand side by side, its name apart, from resolved options."""
+    protocol: Callable[[EngineOptions], Protocol] | None = None
+    """How samples are put to the model, where the engine settles it and not the user; from resolved options."""
     takes: frozenset[str] = frozenset()
     """Names of the options (:class:`EngineOptions`) that it takes and not every engine does."""
     available: Callable[[EngineOptions], tuple[bool, str]]

@@ -51,6 +51,8 @@ class EngineOptions:
     request: str = "auto"
     """How a sample goes to vLLM: as ``one`` request where that can be, or as one ``per-candidate`` that needs its own;
     ``auto``: one on a CPU, per candidate on a GPU, where one has not been tried."""
+    url: str | None = None
+    """Of the server that the http engine asks, such as ``http://node-7:8000``."""
     arguments: Mapping[str, str] = field(default_factory=dict)
     """vLLM's own engine arguments, name -> value as text."""
 

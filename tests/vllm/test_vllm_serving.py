@@ -6,12 +6,9 @@ import io
 import json
 import os
 import random
-import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -25,6 +22,7 @@ import pytest
 pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
 
 from PIL import Image
+from served import served
 from side_by_side import opened, scored_by
 
 from radar_fast.demo.show import PIXELS
@@ -135,35 +133,10 @@ def test_limits_are_set_by_name() -> None:
 @pytest.fixture(scope="module")
 def running(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     """Address and process id of a running ``vllm serve``."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    environment = {**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"}
     bounds = {"radar_fast": {"min_pixels": PIXELS, "max_pixels": PIXELS}}
-    words = [
-        *(sys.executable, "-m", "radar_fast.engines.vllm.serve", str(demo / "checkpoints" / "step-800")),
-        *("--host", "127.0.0.1", "--port", str(port), "--served-model-name", "step-800"),
-        *("--additional-config", json.dumps(bounds), "--max-num-batched-tokens", "8192"),
-        *("--dtype", "float32", "--enforce-eager", "--block-size", "32", "--gpu-memory-utilization", "0.3"),
-    ]
-    log = folder / "log"
-    with log.open("w") as stream:
-        process = subprocess.Popen(words, stdout=stream, stderr=stream, env=environment, start_new_session=True)
-    try:
-        for _ in range(1200):
-            assert process.poll() is None, log.read_text()[-3000:]
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        else:
-            pytest.fail(f"the server does not answer: {log.read_text()[-3000:]}")
-        yield f"http://127.0.0.1:{port}", process.pid
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    more = ("--additional-config", json.dumps(bounds), "--max-num-batched-tokens", "8192")
+    with served(demo / "checkpoints" / "step-800", tmp_path_factory.mktemp("server"), *more) as (address, process):
+        yield address, process.pid
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
+INFO = "/radar_fast/info"
+"""Where a client asks what the server runs."""
+
 _THREADS = 2
 """That decode and tokenise. Both leave Python's lock to others most of the time; more would only slow each other."""
 
@@ -50,7 +53,9 @@ class Guard:
             else:
                 await send({"type": "websocket.close", "code": 1008})
             return
-        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        if scope["method"] == "GET" and scope["path"] == f"{scope.get('root_path', '')}{INFO}":
+            await self._info(scope, receive, send)
+        elif scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
         elif scope["path"] != f"{scope.get('root_path', '')}/pooling":
             await _refuse(send, 404, f"{scope['path']}: this server answers POST /pooling only")
@@ -58,6 +63,24 @@ class Guard:
             await _refuse(send, 503, "the server is not ready, or lacks --io-processor-plugin radar_fast")
         else:
             await self._pooling(processor, scope, receive, send)
+
+    async def _info(self, scope: Message, receive: Receive, send: Send) -> None:
+        """What this server runs, for whoever may also see vLLM's own list of models: that asks for the API key."""
+        said: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            said.append(message)
+
+        path = f"{scope.get('root_path', '')}/v1/models"
+        await self._app({**scope, "path": path, "raw_path": path.encode()}, receive, keep)
+        if said[0].get("status") != 200:
+            for message in said:
+                await send(message)
+        elif (processor := plugin.serving()) is None:
+            await _refuse(send, 503, "the server is not ready, or lacks --io-processor-plugin radar_fast")
+        else:
+            info = await asyncio.get_running_loop().run_in_executor(self._pool, lambda: processor.info)
+            await _reply(send, 200, orjson.dumps(info))
 
     async def _pooling(
         self, processor: "plugin.CandidateProcessor", scope: Message, receive: Receive, send: Send
@@ -141,6 +164,10 @@ def _prepare(processor: "plugin.CandidateProcessor", body: bytes) -> tuple["plug
 
 async def _refuse(send: Send, status: int, message: str) -> None:
     body = json.dumps({"error": {"message": message, "type": "Refused", "param": None, "code": status}}).encode()
+    await _reply(send, status, body)
+
+
+async def _reply(send: Send, status: int, body: bytes) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

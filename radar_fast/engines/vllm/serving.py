@@ -13,6 +13,10 @@ hands this processor a ticket for what has been prepared.
 import asyncio
 import base64
 import binascii
+import dataclasses
+import functools
+import hashlib
+import json
 import threading
 import time
 import uuid
@@ -26,6 +30,7 @@ import torch
 from vllm import PoolingParams
 from vllm.plugins.io_processors.interface import IOProcessor
 
+from radar_fast.engines.device import dtype_name
 from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.engines.vllm.limits import Limits, TooLargeError
 from radar_fast.engines.vllm.pooler import TARGETS
@@ -33,11 +38,22 @@ from radar_fast.engines.vllm.preprocessor import serve_pixels_of
 from radar_fast.engines.vllm.requests import Plan, image_uuid, plan_requests
 from radar_fast.images import read_image
 from radar_fast.models.checkpoint import Checkpoint
-from radar_fast.protocols import open_protocol
+from radar_fast.protocols import open_protocol, prompt_digest
+from radar_fast.results.folder import library_versions
 from radar_fast.sample import AnyImage, EmbeddedImage, Part, Reason, Sample
 from radar_fast.scores import judge
 
-__all__ = ["GUARD", "TICKET", "CandidateProcessor", "Prepared", "Question", "parse_question", "register", "serving"]
+__all__ = [
+    "GUARD",
+    "TICKET",
+    "About",
+    "CandidateProcessor",
+    "Prepared",
+    "Question",
+    "parse_question",
+    "register",
+    "serving",
+]
 
 SETTINGS = "radar_fast"
 """Key of ``--additional-config`` with our settings: ``protocol``, ``min_pixels``, ``max_pixels``, ``limits``."""
@@ -66,6 +82,17 @@ class Question:
     candidates: tuple[str, ...]
     answer: int | None
     """Index of the correct candidate, where the client wants its SDS."""
+    about: "About"
+    """What some prompts hang on beside that."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Of the sample that a question is, where it is one of a benchmark: see :class:`~radar_fast.sample.Sample`."""
+
+    task: str = "serve"
+    directory: str = "serve"
+    metadata: Mapping[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -94,8 +121,8 @@ def parse_question(data: object, limits: Limits | None = None) -> Question:
     limits = limits or Limits()
     if not isinstance(data, Mapping):
         raise ValueError("data: give an object with parts and candidates")
-    if unknown := sorted(set(data) - {"parts", "candidates", "answer"}):
-        raise ValueError(f"data: unknown field {unknown[0]!r}; it takes parts, candidates and answer")
+    if unknown := sorted(set(data) - {"parts", "candidates", "answer", "sample"}):
+        raise ValueError(f"data: unknown field {unknown[0]!r}; it takes parts, candidates, answer and sample")
     parts = data.get("parts")
     if not isinstance(parts, Sequence) or isinstance(parts, str) or not parts:
         raise ValueError("data.parts: give a list of text and image_url parts, as in a chat message's content")
@@ -115,12 +142,31 @@ def parse_question(data: object, limits: Limits | None = None) -> Question:
         )
     limits.check("images", sum(isinstance(part, Mapping) and part.get("type") == "image_url" for part in parts))
     asked = tuple(_part(part, f"data.parts[{index}]") for index, part in enumerate(parts))
-    limits.check("characters", sum(len(text) for text in (*asked, *candidates) if isinstance(text, str)))
+    about = _about(data.get("sample"))
+    texts = (*asked, *candidates, about.task, about.directory, *about.metadata.values())
+    limits.check("characters", sum(len(text) for text in texts if isinstance(text, str)))
     pixels = 0
     for part in asked:
         if isinstance(part, EmbeddedImage):
             pixels += limits.check_image(part.data, pixels, part.name)
-    return Question(asked, tuple(candidates), answer)
+    return Question(asked, tuple(candidates), answer, about)
+
+
+def _about(sample: object) -> About:
+    """The ``sample`` of a request. Raises ValueError."""
+    if sample is None:
+        return About()
+    if not isinstance(sample, Mapping) or set(sample) - {"task", "directory", "metadata"}:
+        raise ValueError("data.sample: give an object with task, directory and metadata")
+    named = {name: sample[name] for name in ("task", "directory") if name in sample}
+    if not all(isinstance(value, str) for value in named.values()):
+        raise ValueError("data.sample: give task and directory as strings")
+    metadata = sample.get("metadata", {})
+    if not isinstance(metadata, Mapping) or not all(
+        isinstance(value, str) or type(value) is int for value in metadata.values()
+    ):
+        raise ValueError("data.sample.metadata: give an object of strings and whole numbers")
+    return About(**named, metadata=dict(metadata))
 
 
 def _part(part: object, where: str) -> Part:
@@ -204,7 +250,7 @@ class CandidateProcessor(IOProcessor):  # type: ignore[misc] # vLLM is untyped h
         settings = (vllm_config.additional_config or {}).get(SETTINGS, {})
         self.limits = Limits.of(settings.get("limits", {}))
         """Of a request."""
-        checkpoint = Checkpoint.open(Path(model.model), trust_remote_code=model.trust_remote_code)
+        checkpoint = self._checkpoint = Checkpoint.open(Path(model.model), trust_remote_code=model.trust_remote_code)
         self._protocol = open_protocol(
             settings.get("protocol", "auto"),
             checkpoint,
@@ -214,6 +260,10 @@ class CandidateProcessor(IOProcessor):  # type: ignore[misc] # vLLM is untyped h
         self._encoder = Encoder(checkpoint, self._protocol, model.dtype)
         serve_pixels_of(renderer, self._encoder.image_processor)
         self._longest = int(model.max_model_len)
+        names = model.served_model_name
+        self._name = str(names if isinstance(names, str) else names[0])
+        self._device, self._dtype = str(vllm_config.device_config.device_type), dtype_name(model.dtype)
+        self._quantised = str(model.quantization or "")
         self._plans: OrderedDict[str, deque[tuple[Question, Plan]]] = OrderedDict()
         self._tickets: dict[str, Prepared] = {}
         self._lock = threading.Lock()
@@ -221,11 +271,29 @@ class CandidateProcessor(IOProcessor):  # type: ignore[misc] # vLLM is untyped h
         self._mine = threading.local()
         _processors.append(self)
 
+    @functools.cached_property
+    def info(self) -> Mapping[str, Any]:
+        """What a client is told of this server, and its identity takes; the first time it reads all weights."""
+        files = json.dumps(self._checkpoint.fingerprint(), sort_keys=True)
+        engine = {"name": "vllm", "device": self._device, "dtype": self._dtype}
+        return {
+            "model_name": self._name,
+            "model": {"name": self._checkpoint.name, "sha256": hashlib.sha256(files.encode()).hexdigest()},
+            "protocol": dict(self._protocol.settings),
+            "prompt": prompt_digest(self._protocol),
+            "engine": {**engine, "quantization": self._quantised} if self._quantised else engine,
+            "versions": library_versions(),
+            "limits": dataclasses.asdict(self.limits),
+        }
+
     def prepare(self, question: Question) -> Prepared:
         """Decode the images, tokenise and plan. From any thread. Raises ValueError where it cannot be scored."""
         end = time.monotonic() + self.limits.seconds
         parts, candidates = question.parts, question.candidates
-        sample = Sample("request", "serve", "serve", "other", parts, candidates, question.answer or 0)
+        about = question.about
+        sample = Sample(
+            "request", about.task, about.directory, "other", parts, candidates, question.answer or 0, about.metadata
+        )
         asked = self._protocol.prompt(sample)
         images = []
         for one in asked.images:
