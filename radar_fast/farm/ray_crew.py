@@ -38,8 +38,14 @@ THREADS = 8
 """Questions that wait in an actor at a time: its windows, and one more of each kind."""
 PASSED_ON = ("HF_", "OMP_", "TOKENIZERS_", "TRANSFORMERS_", "VLLM_")
 """How environment variables begin that engines get from the driver; what else they have is their machine's own."""
-ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-"""Of Ray, unless the user has set it: nothing is reported, and an engine's Python is the driver's own."""
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_worker_niceness": "0",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
+}
+"""Of Ray, unless the user has set it: nothing is reported, an engine's Python is the driver's own, engines do not stand
+back behind everything else on the machine (Ray's default is niceness 15), and a slow start is waited for."""
 TRIES = 4
 """To start Ray here, which gives itself half a minute: too little where everybody waits for a core."""
 CLOSE_SECONDS = 10.0
