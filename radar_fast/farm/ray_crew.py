@@ -28,8 +28,8 @@ from radar_fast.farm.crew import Answer, Crew, EngineDied, Ticket
 from radar_fast.farm.host import EngineHost
 from radar_fast.farm.messages import Order, Started
 from radar_fast.farm.room import Machine, Placing
-from radar_fast.util.orphans import ending_with_us
-from radar_fast.util.reaper import reaping
+from radar_fast.util.orphans import ending_with_us, name_of
+from radar_fast.util.reaper import end_started_by, reaping
 from radar_fast.windows import Window
 
 __all__ = ["RayCrew", "cluster", "machines"]
@@ -274,6 +274,7 @@ def _joined(address: str, cpus: float, ours: contextlib.ExitStack) -> bool:
                     ray.init(address="local", num_cpus=cores, **{**quiet, "include_dashboard": False})
             except Exception as error:
                 ray.shutdown()
+                end_started_by(name_of(os.getpid()))  # what has started stays, as if it were needed
                 if not left or "timed out during startup" not in str(error):
                     raise UsageError(f"--address {address}: Ray cannot be started here: {one_line(error)}") from None
             else:

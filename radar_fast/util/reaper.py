@@ -16,7 +16,7 @@ from pathlib import Path
 
 from radar_fast.util.orphans import STARTER, name_of
 
-__all__ = ["reaping"]
+__all__ = ["end_started_by", "reaping"]
 
 GRACE_SECONDS = 1.0
 """For those that watch for themselves, and put things away as they end."""
@@ -66,14 +66,21 @@ def _started_by(name: str) -> Iterator[int]:
                 yield int(process.name)
 
 
-def main(name: str) -> None:
-    """Wait for the process of that name (:func:`radar_fast.util.orphans.name_of`) to end, and end what it has left."""
-    _wait_for(name)
+def end_started_by(name: str) -> None:
+    """Kill everything that the process of that name (:func:`radar_fast.util.orphans.name_of`) has started within
+    :func:`radar_fast.util.orphans.ending_with_us`, and what that started in turn."""
     for _ in range(ROUNDS):
-        time.sleep(GRACE_SECONDS)
         for pid in list(_started_by(name)):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+        time.sleep(GRACE_SECONDS / ROUNDS)
+
+
+def main(name: str) -> None:
+    """Wait for the process of that name to end, and end what it has left."""
+    _wait_for(name)
+    time.sleep(GRACE_SECONDS)
+    end_started_by(name)
 
 
 if __name__ == "__main__":
