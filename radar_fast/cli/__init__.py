@@ -18,6 +18,7 @@ from radar_fast.cli.data import convert, inspect
 from radar_fast.cli.demo import demo
 from radar_fast.cli.farm import farm
 from radar_fast.cli.help import HELP, Command
+from radar_fast.cli.jobs import status
 from radar_fast.cli.merge import merge
 from radar_fast.cli.models import compose, models
 from radar_fast.cli.results import compare, summarize
@@ -88,7 +89,7 @@ _COMPLETION = 'Completion in bash: eval "$(_RADAR_FAST_COMPLETE=bash_source rada
 @click.version_option(package_name="radar-fast")
 @click.command_panel("Scoring", commands=["score", "farm", "watch", "demo"])
 @click.command_panel("Benchmarks and checkpoints", commands=["inspect", "convert", "models", "compose"])
-@click.command_panel("Results", commands=["summarize", "merge", "compare"])
+@click.command_panel("Results", commands=["status", "summarize", "merge", "compare"])
 @click.command_panel("Speed", commands=["bench"])
 def main() -> None:
     """RADAR's Soft Discrimination Score for multimodal checkpoints: how much does a checkpoint prefer the correct
@@ -100,5 +101,5 @@ def main() -> None:
     logging.basicConfig(format="radar-fast: %(message)s", level=logging.WARNING)
 
 
-for _command in (score, farm, watch, demo, inspect, convert, models, compose, summarize, merge, compare, bench):
+for _command in (score, farm, watch, demo, inspect, convert, models, compose, status, summarize, merge, compare, bench):
     main.add_command(_command)
