@@ -11,13 +11,15 @@ import struct
 import threading
 import warnings
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from radar_fast.sample import AnyImage, Reason, ReasonKind
+from radar_fast.util.timed_file import TimedFile, TookTooLongError
 
 __all__ = [
+    "DECODE_SECONDS",
     "MAX_ENCODED",
     "MAX_PIXELS",
     "MAX_SIDE",
@@ -27,6 +29,7 @@ __all__ = [
     "open_image",
     "read_image",
     "why_too_large",
+    "why_too_many",
 ]
 
 MAX_PIXELS = 178_956_970
@@ -39,12 +42,21 @@ _MAX_DECODED = 800 * 10**6
 """Bytes that decoding may take where so few are encoded that the picture is next to empty."""
 _PIXELS_PER_BYTE = 32
 """Above it a large picture is taken for such a one; photographs have ten at most."""
+_MAX_PREPARED = 48 * 10**6
+"""Pixels of such pictures that an image processor gets for a question: its copies take some 14 bytes for each, measured
+on CLIP's, InternVL's and Qwen's. A page of A4 at 600 dots an inch has 35 million."""
 _MODE_BYTES = {"1": 5, "L": 5, "P": 5, "I;16": 6, "I;16B": 6, "I;16L": 6}
 """Bytes that decoding takes for each pixel, the RGB copy counted; 8 for other modes. Measured, as those below."""
 _FORMAT_BYTES = {"WEBP": 18, "AVIF": 18, "TIFF": 16}
 """The same for formats whose decoders keep more than one copy."""
 _MAX_TAGS = 4096
 """Of a TIFF directory."""
+
+DECODE_SECONDS = 30.0
+"""CPU time that a picture may take to decode; the largest photograph takes five. Looked at whenever a decoder asks for
+more of the file; the formats that are decoded in one go, WebP, AVIF and TIFF, are bounded by their pixels."""
+_SCAN_BLOCK = 1024
+"""Bytes that a decoder gets at a time of a progressive JPEG, each scan of which passes over all pixels."""
 
 MAX_ENCODED = 32 * 2**20
 """Bytes of an encoded image inside a data file. Readers refuse larger ones: unlike files, they are held in memory, as
@@ -74,14 +86,18 @@ def drop_alpha(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def read_image(image: AnyImage, rgb: Callable[[Image.Image], Image.Image] = drop_alpha) -> Image.Image | Reason:
+def read_image(
+    image: AnyImage,
+    rgb: Callable[[Image.Image], Image.Image] = drop_alpha,
+    seconds: float = DECODE_SECONDS,
+) -> Image.Image | Reason:
     """The whole image as RGB, or why it cannot be had. Raises nothing; may be called from any thread.
 
-    ``rgb`` makes it of the decoded picture, in whatever mode that is.
+    ``rgb`` makes it of the decoded picture, in whatever mode that is; ``seconds`` are of CPU time, to decode it.
 
     ``missing-image`` if there is no such file; ``io-error`` if the operating system does not give it;
     ``unreadable-image`` if it is no regular file, empty, truncated, in none of the known formats, or larger than
-    :data:`MAX_PIXELS`.
+    :data:`MAX_PIXELS`, or if it takes longer than its seconds to decode.
     """
     try:
         file = image.open()
@@ -96,7 +112,9 @@ def read_image(image: AnyImage, rgb: Callable[[Image.Image], Image.Image] = drop
         with file:
             if image.size == 0:
                 return _unreadable(image, "is empty (0 bytes)")
-            return _decode(file, image, rgb)
+            return _decode(file, image, rgb, seconds)
+    except TookTooLongError as error:
+        return _unreadable(image, f"cannot be decoded: {error}")
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # decoders' own have no number
             return _not_given(image, error)
@@ -105,9 +123,11 @@ def read_image(image: AnyImage, rgb: Callable[[Image.Image], Image.Image] = drop
         return _unreadable(image, f"cannot be decoded ({type(error).__name__}: {found[:200]})")
 
 
-def _decode(file: BinaryIO, image: AnyImage, rgb: Callable[[Image.Image], Image.Image]) -> Image.Image | Reason:
+def _decode(
+    file: BinaryIO, image: AnyImage, rgb: Callable[[Image.Image], Image.Image], seconds: float
+) -> Image.Image | Reason:
     """Raises whatever a decoder raises."""
-    opened = open_image(file, image.name)
+    opened = open_image(file, seconds)
     if opened is None:
         return _unreadable(image, f"is no image in a known format ({', '.join(_FORMATS)})")
     if found := why_too_large(opened, image.size):
@@ -141,19 +161,41 @@ def why_too_large(opened: Image.Image, encoded: int) -> str | None:
     return None
 
 
-def open_image(file: BinaryIO, name: str) -> Image.Image | None:
+def why_too_many(pixels: int, encoded: int) -> str | None:
+    """What is wrong with the pixels that an image processor is to get for one question, made of so many encoded bytes,
+    those of an image that is there twice counted once; None where nothing is."""
+    if pixels > MAX_PIXELS:
+        return (
+            f"is too much: {pixels} pixels with the images before it, at most {MAX_PIXELS} are prepared for a question"
+        )
+    if pixels > _MAX_PREPARED and pixels > _PIXELS_PER_BYTE * encoded:
+        found = f"is too much: {pixels} pixels with the images before it, of {encoded} bytes"
+        return f"{found}, at most {_MAX_PREPARED} are prepared where pictures are nearly empty"
+    return None
+
+
+def open_image(file: BinaryIO, seconds: float = DECODE_SECONDS) -> ImageFile.ImageFile | None:
     """``Image.open`` without its size check, which warns through process-wide filters; the caller has to ask
     :func:`why_too_large` before it decodes.
+
+    Pillow is told no name: of some formats it would map the file that has it now, whichever that is, and die with it
+    if that is cut short meanwhile.
+
+    Args:
+        file: read from its start; from then on the image's.
+        seconds: of this thread's CPU time, to read the header and to decode.
 
     Returns:
         The image, of which the header is read; None where it is in none of the known formats.
 
     Raises:
+        TookTooLongError: the seconds are over; ``load`` raises it as well.
         Exception: whatever a decoder raises.
     """
     prefix = file.read(16)
     if prefix[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         _check_tags(file)
+    timed = cast(BinaryIO, TimedFile(file, seconds))
     for format_name in _FORMATS:
         factory, accept = Image.OPEN[format_name]
         # A plugin that was built without its codec accepts with a str that says so.
@@ -161,9 +203,12 @@ def open_image(file: BinaryIO, name: str) -> Image.Image | None:
             continue
         file.seek(0)
         try:
-            return factory(file, name)
+            opened = factory(timed, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue  # "not mine", in Pillow's convention: the next format may read it
+        if opened.info.get("progressive"):
+            opened.decodermaxblock = _SCAN_BLOCK
+        return opened
     return None
 
 

@@ -114,7 +114,7 @@ def _look(image: AnyImage, alpha_pixels: int | None) -> tuple[tuple[Oddity, ...]
     """The same, and how many pixels were decoded to find out: at most ``alpha_pixels``, else its alpha is not known."""
     try:
         with image.open() as file:
-            opened = open_image(file, image.name)
+            opened = open_image(file)
             if opened is None:
                 return (), 0
             kinds, pixels = _by_header(opened), opened.width * opened.height

@@ -8,6 +8,7 @@ from functools import partial
 
 from PIL import Image
 
+from radar_fast.images import MAX_PIXELS
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols.base import Protocol, is_inline, leading, separator
 from radar_fast.sample import AnyImage, Markup, Placeholder, Prompt, Sample
@@ -51,11 +52,20 @@ def llava_med(checkpoint: Checkpoint) -> Protocol:
 
 
 def pad_to_square(colour: tuple[int, int, int], picture: Image.Image) -> Image.Image:
-    """The picture in the middle of a square of ``colour``: the published ``expand2square``."""
+    """The picture in the middle of a square of ``colour``: the published ``expand2square``.
+
+    Raises:
+        ValueError: the square would have more pixels than any picture may have.
+    """
     width, height = picture.size
     if width == height:
         return picture
     side = max(width, height)
+    if side * side > MAX_PIXELS:
+        raise ValueError(
+            f"{width}x{height} pixels: padded to a square, as its protocol has it, it would have {side * side} pixels, "
+            f"and at most {MAX_PIXELS} are read: crop it, or make it smaller"
+        )
     square = Image.new("RGB", (side, side), colour)
     square.paste(picture, ((side - width) // 2, (side - height) // 2))
     return square

@@ -141,6 +141,19 @@ def test_an_image_that_cannot_be_read_is_a_reason(encoder: Encoder, tmp_path: Pa
     assert "200 times" in strip.detail
 
 
+def test_a_question_has_no_end_of_pixels(encoder: Encoder, tmp_path: Path) -> None:
+    """A small picture that a record shows a thousand times; no more of them are decoded than may be prepared."""
+    Image.new("1", (4000, 3000)).save(tmp_path / "empty.png")
+    image = ImageFile(tmp_path / "empty.png")
+    found = encoder.encode(prompt(*[image] * 1000, "Which?"))
+    assert isinstance(found, Reason)
+    assert found.kind is ReasonKind.UNREADABLE_IMAGE
+    assert "nearly empty" in found.detail
+    few = encoder.read_images(prompt(*[image] * 3, "Which?"))
+    assert isinstance(few, list)
+    assert len(few) == 3
+
+
 def test_pixel_bounds_need_a_processor_that_has_them(qwen2vl_chat: Path) -> None:
     checkpoint = Checkpoint.open(qwen2vl_chat)
     protocol = open_protocol("chat", checkpoint, min_pixels=3136, max_pixels=50176)

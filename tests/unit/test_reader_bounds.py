@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from radar_fast.engines.vllm.limits import Limits
 from radar_fast.errors import DataError, RadarError, UsageError
 from radar_fast.images import MAX_SIDE, read_image
 from radar_fast.readers import open_reader, parquet_bounds
@@ -103,6 +105,13 @@ def test_pictures_within_bounds(tmp_path: Path) -> None:
     (tmp_path / "c.png").write_bytes(png_header(6000, 6000, 8, 6))
     (tmp_path / "a.jsonl").write_text(json.dumps(LINE | {"image": ["a.png", "b.png", "c.png"]}))
     assert inspected(tmp_path).strip() == "fine"
+
+
+def test_tags_in_a_request_are_bounded_likewise() -> None:
+    """Whoever asks for the number of pixels reads them too."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert Limits().check_image(tiff_of_tags(4000), 0, "data") == 0
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024
 
 
 def test_a_tiff_with_its_usual_tags() -> None:

@@ -1,11 +1,13 @@
 """A run that is killed leaves no process and no shared memory behind: vLLM's, the encoders', a contender's."""
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from processes import Marked
 
 from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
+from radar_fast.readers import open_reader
 
 SECONDS = 5.0
 """Within which everything must be gone."""
@@ -72,6 +75,64 @@ def test_so_does_one_that_is_killed_while_it_starts(demo: Path, tmp_path: Path, 
     after = random.Random(attempt).uniform(1, 25)
     killed(words, signal.SIGKILL, marked, tmp_path / "none", after)
     assert marked.left_after(SECONDS) == ({}, set())
+
+
+KILLS = tuple(map(int, os.environ.get("RADAR_FAST_KILLS", "20,10").split(",")))
+"""How many by SIGKILL and by SIGTERM."""
+
+
+@pytest.mark.slow
+def test_many_kills_lose_nothing_and_score_nothing_twice(demo: Path, tmp_path: Path) -> None:
+    """A run is killed and resumed at random moments, some of them while it starts, until all have been dealt."""
+    rng = random.Random(13)
+    signals = [signal.SIGKILL] * KILLS[0] + [signal.SIGTERM] * KILLS[1]
+    rng.shuffle(signals)
+    wanted = {sample.key for sample in open_reader(demo / "mini-m3")}
+    counts = Counter[str]()
+    runs = 0
+    while signals:
+        out = tmp_path / f"out-{runs}"
+        runs += 1
+        finished = False
+        while not finished:
+            marked = Marked(VLLM_ENABLE_V1_MULTIPROCESSING="1")
+            words = command(demo, out, "--worker-kind", "processes", "--workers", "1")
+            number = signals[-1] if signals else None
+            status = killed_at_random(words, number, marked, out / "samples.jsonl", rng)
+            if number is not None and status in (-signal.SIGKILL, 128 + signal.SIGTERM):
+                counts[signals.pop().name] += 1
+                processes, segments = marked.left_after(SECONDS)
+                counts["orphans"] += len(processes)
+                counts["segments"] += len(segments)
+                assert counts["orphans"] + counts["segments"] == 0, (processes, segments)
+            finished = status == 0
+            assert status in (0, -signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM), status
+        lines = [json.loads(line) for line in (out / "samples.jsonl").read_bytes().splitlines()]
+        keys = Counter((line["task"], line["id"]) for line in lines)
+        counts["lost"] += len(wanted - keys.keys())
+        counts["twice"] += sum(count > 1 for count in keys.values())
+    sys.stdout.write(f"{dict(counts)} in {runs} runs of {len(wanted)} samples\n")
+    assert counts["lost"] == counts["twice"] == 0
+
+
+def killed_at_random(
+    words: list[str], number: signal.Signals | None, marked: Marked, journal: Path, rng: random.Random
+) -> int:
+    """Run, and kill soon after the journal has grown, one time in four at any moment before; its exit status."""
+    before = journal.stat().st_size if journal.exists() else 0
+    early, late = rng.uniform(1, 30) if rng.random() < 0.25 else 1e9, rng.uniform(0, 1)
+    with subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=marked.environment
+    ) as process:
+        started = time.monotonic()
+        while number is not None and process.poll() is None:
+            grown = journal.exists() and journal.stat().st_size > before
+            if grown or time.monotonic() - started > early:
+                time.sleep(late if grown else 0)
+                process.send_signal(number)
+                break
+            time.sleep(0.01)
+        return process.wait(timeout=600)
 
 
 TWO = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_CPU_OMP_THREADS_BIND": "0|1"}

@@ -168,10 +168,19 @@ def data_of(sample: Sample) -> dict[str, Any]:
     return {"parts": parts, "candidates": list(sample.candidates), "answer": sample.answer}
 
 
+def transparent() -> Sample:
+    """A question about a picture that its protocol lays on white."""
+    data = io.BytesIO()
+    Image.new("RGBA", (56, 56), (200, 10, 10, 60)).save(data, "PNG")
+    parts = (EmbeddedImage("transparent", data.getvalue()), "What colour is it?")
+    return Sample("transparent", "t", "d", "other", parts, ("red", "white"), 0)
+
+
 @pytest.mark.full
 def test_served_scores_are_those_of_the_engine(demo: Path, server: str) -> None:
     """Every question twice, eight at a time: the second time its blocks would be cached, past its answer."""
     samples = [sample for sample in open_reader(demo / "mini-m3") if sample.reason is None][::4]
+    samples.append(transparent())
     engine, protocol = opened("transformers", demo / "checkpoints" / "step-800", pixels=(PIXELS, PIXELS))
     wanted = scored_by(engine, protocol, samples)
     engine.close()

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -12,7 +13,7 @@ from radar_fast.engines.encode.disk_cache import DiskCache, settings_digest
 from radar_fast.engines.encode.image_cache import ImageCache, ImageReuse, ImageTap, stand_in
 from radar_fast.engines.encode.tokens import PromptTokenizer, Tokens, least_positions, weave
 from radar_fast.errors import UsageError, one_line
-from radar_fast.images import read_image
+from radar_fast.images import DECODE_SECONDS, read_image, why_too_many
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.models.vocabulary import vocabulary_of
 from radar_fast.protocols import Protocol
@@ -191,17 +192,28 @@ class Encoder:
             tokens.prefix,
         )
 
-    def read_images(self, prompt: Prompt) -> list[Any] | Reason:
-        """The prompt's images as the processor is to get them, in reading order; a Reason if one cannot be had."""
-        images = []
+    def read_images(self, prompt: Prompt, seconds: float | None = None) -> list[Any] | Reason:
+        """The prompt's images as the processor is to get them, in reading order; a Reason if one cannot be had.
+
+        ``seconds`` are of CPU time, for all of them together; None: as many for each as any picture may take.
+        """
+        images: list[Any] = []
+        pixels, encoded = 0, dict[str, int]()
+        end = None if seconds is None else time.thread_time() + seconds
         for file in prompt.images:
-            image = read_image(file, self._protocol.rgb)
+            left = DECODE_SECONDS if end is None else min(DECODE_SECONDS, max(0.0, end - time.thread_time()))
+            image = read_image(file, self._protocol.rgb, left)
             if isinstance(image, Reason):
                 return image
             try:
-                images.append(self._protocol.image(image))
+                image = self._protocol.image(image)
             except ValueError as error:
                 return Reason(ReasonKind.UNREADABLE_IMAGE, f"{file.name}: {error}")
+            pixels += image.width * image.height
+            encoded[file.key] = file.size
+            if found := why_too_many(pixels, sum(encoded.values())):
+                return Reason(ReasonKind.UNREADABLE_IMAGE, f"image {file.name} {found}: replace it")
+            images.append(image)
         return images
 
     def tokenise(self, prompt: Prompt) -> Tokens | Reason:

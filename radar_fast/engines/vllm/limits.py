@@ -5,14 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
-from PIL import Image
+from radar_fast.images import open_image
 
 __all__ = ["Limits", "TooLargeError"]
-
-Image.init()
-_FORMATS = tuple(
-    name for name in ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF") if name in Image.OPEN
-)
 
 
 class TooLargeError(ValueError):
@@ -45,7 +40,7 @@ class Limits:
     tokens: int = 65_536
     """Positions of all the requests that vLLM gets of it, image tokens counted once an image."""
     seconds: float = 10.0
-    """Of decoding and tokenising; looked at after each image."""
+    """Of CPU time, to decode and tokenise; looked at whenever a decoder asks for more of an image."""
     upload_seconds: float = 30.0
     """For a client to send the body."""
     in_flight: int = 32
@@ -84,12 +79,13 @@ class Limits:
         One that cannot be opened has none; whoever decodes it says why. Raises TooLargeError.
         """
         try:
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                width, height = image.size
-                kind = image.format
+            image = open_image(io.BytesIO(data), self.seconds)
         except Exception:  # decoders raise anything
             return 0
+        if image is None:
+            return 0
+        width, height = image.size
         self.check("pixels", before + width * height, where)
-        if kind in ("JPEG", "MPO"):
+        if image.format in ("JPEG", "MPO"):
             self.check("scans", data.count(b"\xff\xda"), where)  # within a scan, a byte 255 is followed by a 0
         return width * height

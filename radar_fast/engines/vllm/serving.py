@@ -36,7 +36,6 @@ from radar_fast.engines.vllm.limits import Limits, TooLargeError
 from radar_fast.engines.vllm.pooler import TARGETS
 from radar_fast.engines.vllm.preprocessor import serve_pixels_of
 from radar_fast.engines.vllm.requests import Plan, image_uuid, plan_requests
-from radar_fast.images import read_image
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol, prompt_digest
 from radar_fast.results.folder import library_versions
@@ -288,20 +287,17 @@ class CandidateProcessor(IOProcessor):  # type: ignore[misc] # vLLM is untyped h
 
     def prepare(self, question: Question) -> Prepared:
         """Decode the images, tokenise and plan. From any thread. Raises ValueError where it cannot be scored."""
-        end = time.monotonic() + self.limits.seconds
+        end = time.thread_time() + self.limits.seconds
         parts, candidates = question.parts, question.candidates
         about = question.about
         sample = Sample(
             "request", about.task, about.directory, "other", parts, candidates, question.answer or 0, about.metadata
         )
         asked = self._protocol.prompt(sample)
-        images = []
-        for one in asked.images:
-            image = read_image(one)
-            if isinstance(image, Reason):
-                raise ValueError(str(image))
-            images.append(self._protocol.image(image))
-            self._check_time(end)
+        images = self._encoder.read_images(asked, self.limits.seconds)
+        self._check_time(end)
+        if isinstance(images, Reason):
+            raise ValueError(str(images))
         tokens = self._encoder.tokenise(asked)
         if isinstance(tokens, Reason):
             raise ValueError(str(tokens))
@@ -315,7 +311,7 @@ class CandidateProcessor(IOProcessor):  # type: ignore[misc] # vLLM is untyped h
         return Prepared(question, plan, tokens.prefix[: split.shared], tuple(images), tuple(map(image_uuid, images)))
 
     def _check_time(self, end: float) -> None:
-        over = time.monotonic() - end
+        over = time.thread_time() - end
         if over > 0:
             self.limits.check("seconds", round(self.limits.seconds + over, 3))
 
