@@ -52,8 +52,8 @@ _FORMAT_BYTES = {"WEBP": 18, "AVIF": 18, "TIFF": 16}
 _MAX_TAGS = 4096
 """Of a TIFF directory."""
 
-DECODE_SECONDS = 30.0
-"""CPU time that a picture may take to decode; the largest photograph takes five. Looked at whenever a decoder asks for
+DECODE_SECONDS = 8.0
+"""CPU time that a picture may take to decode; the largest photograph takes three. Looked at whenever a decoder asks for
 more of the file; the formats that are decoded in one go, WebP, AVIF and TIFF, are bounded by their pixels."""
 _SCAN_BLOCK = 1024
 """Bytes that a decoder gets at a time of a progressive JPEG, each scan of which passes over all pixels."""

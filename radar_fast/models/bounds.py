@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 
 from radar_fast.errors import ModelError, one_line
+from radar_fast.models.small_files import read_whole
 
 __all__ = ["BOUNDS", "pixel_bounds"]
 
@@ -28,11 +29,12 @@ def pixel_bounds(folder: Path) -> tuple[int, int] | None:
     """
     path = folder / BOUNDS
     try:
-        found = orjson.loads(path.read_bytes())
+        found = orjson.loads(read_whole(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read: {one_line(error)}") from None
     if not isinstance(found, dict) or set(found) != _KEYS or any(type(value) is not int for value in found.values()):
-        raise ModelError(f"{path}: takes min_pixels and max_pixels, two whole numbers, and nothing else; found {found}")
+        what = f"found {str(found)[:100]!r}"
+        raise ModelError(f"{path}: takes min_pixels and max_pixels, two whole numbers, and nothing else; {what}")
     return found["min_pixels"], found["max_pixels"]

@@ -3,7 +3,6 @@
 Nothing here loads weights. transformers is imported only when the processor is asked for.
 """
 
-import stat
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from radar_fast.models import internvl
 from radar_fast.models.explained import explained
 from radar_fast.models.fingerprint import digests, file_states, prompt_files, weight_digests
 from radar_fast.models.processor import load_processor
+from radar_fast.models.small_files import read_whole
 from radar_fast.models.soundness import require_sound
 from radar_fast.models.training_folders import advice
 
@@ -102,7 +102,7 @@ class Checkpoint:
         """
         path = self.path / COMPOSED
         try:
-            written = orjson.loads(path.read_bytes())
+            written = orjson.loads(read_whole(path, _LARGEST))
             found = written[name] if required else written.get(name)
         except FileNotFoundError:
             return None
@@ -227,10 +227,7 @@ def _read_config(path: Path) -> Any:
     """``config.json``. Raises IncompleteError, ModelError."""
     file = path / "config.json"
     try:
-        state = file.stat()
-        if not stat.S_ISREG(state.st_mode) or state.st_size > _LARGEST:
-            raise ModelError(f"{file}: no regular file of at most {_LARGEST} bytes; this is no transformers checkpoint")
-        raw = file.read_bytes()
+        raw = read_whole(file, _LARGEST)
         return orjson.loads(raw)
     except FileNotFoundError:
         told = advice(path) or "no config.json in it; --model takes a folder written by save_pretrained"

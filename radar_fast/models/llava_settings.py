@@ -5,12 +5,14 @@ it decides how pictures are made square, how long a prompt may be, and by which 
 whatever the language model's own folder says.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from radar_fast.errors import ModelError, one_line
+from radar_fast.models.small_files import read_whole
 
 __all__ = ["check_language", "check_vision", "limit_length", "settings_beside"]
 
@@ -43,7 +45,7 @@ def settings_beside(projector: Path) -> tuple[Path, Mapping[str, Any]]:
     """
     file = projector.parent / "config.json"
     try:
-        said = json.loads(file.read_bytes())
+        said = orjson.loads(read_whole(file))
     except FileNotFoundError:
         return file, {}
     except (OSError, ValueError) as error:

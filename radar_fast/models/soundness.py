@@ -17,6 +17,7 @@ from radar_fast.models import internvl
 from radar_fast.models.architecture import require_fit
 from radar_fast.models.explained import explained
 from radar_fast.models.headers import Stored, read_header
+from radar_fast.models.small_files import read_whole
 from radar_fast.models.training_folders import MERGE
 from radar_fast.models.weights import spare_weights, weight_files
 
@@ -53,6 +54,7 @@ def require_sound(path: Path, config: Mapping[str, Any], *, trust_remote_code: b
         IncompleteError: files are missing or cut short; it may still be being written.
         ModelError: anything else that does not hold: names the file or weight, what was found, what to do.
     """
+    _require_files(path)
     _require_no_adapter(path)
     _require_tokenizer(path, trust_remote_code=trust_remote_code)
     files = weight_files(path)
@@ -106,6 +108,13 @@ def stored_weights(files: list[Path]) -> dict[str, Stored] | None:
 # One by one ----------------------------------------------------------------------------------------------------------
 
 
+def _require_files(path: Path) -> None:
+    """Raise ModelError for a pipe or a device that a library would wait for, or read for ever."""
+    for entry in path.iterdir():
+        if entry.exists() and not entry.is_file() and not entry.is_dir():
+            raise ModelError(f"{entry}: is no regular file; take it away, or put the checkpoint's own there")
+
+
 def _require_no_adapter(path: Path) -> None:
     for name in ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin", "non_lora_trainables.bin"):
         if (path / name).exists():
@@ -138,7 +147,7 @@ def _require_tokenizer(path: Path, *, trust_remote_code: bool) -> None:
 def _read_json(file: Path) -> Any:
     """What a file holds; None where there is none. Raises IncompleteError, ModelError."""
     try:
-        raw = file.read_bytes()
+        raw = read_whole(file)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from radar_fast.errors import IncompleteError, ModelError, one_line
+from radar_fast.models.small_files import read_whole
 from radar_fast.models.training_folders import advice
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _refuse_consolidated(folder: Path, there: list[str], index: str) -> None:
 
 def _shards(index: Path) -> list[Path]:
     try:
-        names = sorted(set(orjson.loads(index.read_bytes())["weight_map"].values()))
+        names = sorted(set(orjson.loads(read_whole(index))["weight_map"].values()))
         files = [index.parent / name for name in names]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, ValueError) and index.stat().st_size == 0:
@@ -121,10 +122,17 @@ def _shards(index: Path) -> list[Path]:
         raise ModelError(f"{index}: cannot be read: {one_line(error)}") from None
     for name, file in zip(names, files, strict=True):
         if Path(name).name != name or name == "..":
-            raise ModelError(f"{index}: names {name!r}, which is no file beside it; weights lie in the folder itself")
-        if not file.is_file():
+            raise ModelError(
+                f"{index}: names {name[:80]!a}, which is no file beside it; weights lie in the folder itself"
+            )
+        try:
+            there = file.is_file()
+        except (OSError, ValueError) as error:  # a name that no file can have
+            raise ModelError(f"{index}: names {name[:80]!a}, which no file can be called: {one_line(error)}") from None
+        if not there:
+            shown = name if name.isprintable() else ascii(name)
             raise IncompleteError(
-                f"{index}: names {name}, which is not in the folder; wait until it is written, or fetch it"
+                f"{index}: names {shown}, which is not in the folder; wait until it is written, or fetch it"
             )
     if not files:
         raise ModelError(f"{index}: names no files; fetch the checkpoint again")

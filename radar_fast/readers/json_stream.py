@@ -121,7 +121,7 @@ def _keys(text: "_Text") -> Iterator[str]:
     while True:
         if text.peek() != b'"':
             raise NotJson("a key in quotes is expected")
-        key = str(json.loads(_decoded(text.value()))).encode("utf-8", "replace").decode()
+        key = _key(text.value())
         text.take(b":")
         yield key
         if text.taken(b"}"):
@@ -129,10 +129,11 @@ def _keys(text: "_Text") -> Iterator[str]:
         text.take(b",")
 
 
-def _decoded(raw: bytes) -> str:
+def _key(raw: bytes) -> str:
+    """Half a surrogate pair in it is replaced: a key that is no text is a key all the same."""
     try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
+        return str(json.loads(raw.decode())).encode("utf-8", "replace").decode()
+    except ValueError as error:  # also UnicodeDecodeError
         raise NotJson(str(error)) from None
 
 

@@ -28,6 +28,8 @@ __all__ = ["export_official", "official_name", "writes_prompts"]
 TOTAL = "total"
 
 _TAG = "<image>"
+_MOST_IMAGES = 1000
+"""That a record may say of its question; what says more was not written by a run."""
 
 _NO_DISTRACTOR = ReasonKind.NO_DISTRACTOR.value
 
@@ -178,7 +180,7 @@ def _as_written(record: Record) -> list[object]:
     noted = record.metadata.get("answers")
     try:
         values = json.loads(noted) if isinstance(noted, str) else []
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     return values if isinstance(values, list) else []
 
@@ -192,7 +194,8 @@ def _prompt(record: Record) -> str:
     if "MMBench" in file or "MathVista" in file:
         return f"{_TAG}\n{question}"
     images = record.metadata.get("images") if "SeePhys" in file else 1
-    return f"{_TAG * (images if isinstance(images, int) else 1)} {question}"
+    count = images if isinstance(images, int) and 0 <= images <= _MOST_IMAGES else 1
+    return f"{_TAG * count} {question}"
 
 
 def _export_total(results: dict[str, _FileResult], folder: Path, name: str, written: list[Path]) -> None:

@@ -1,6 +1,7 @@
 """Processes that a test means to kill or starve."""
 
 import os
+import re
 import time
 import uuid
 from pathlib import Path
@@ -25,6 +26,7 @@ class Marked:
         name, _, value = self._mark.partition("=")
         self.environment = {**uncovered(), **more, name: value}
         self._segments = _names()
+        self._seen: set[int] = set()
 
     def processes(self) -> dict[int, str]:
         """Those that are there, zombies left out: pid -> command line."""
@@ -36,11 +38,15 @@ class Marked:
                         found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
                 except OSError:
                     continue
+        self._seen |= found.keys()
         return found
 
     def segments(self) -> set[str]:
-        """Names in /dev/shm that have come since, and that no process on this machine has mapped."""
-        new = _names() - self._segments
+        """Names in /dev/shm that have come since, and that no process on this machine has mapped.
+
+        Names that say whose they are count only where that process was among :meth:`processes`.
+        """
+        new = {name for name in _names() - self._segments if self._may_be_ours(name)}
         for entry in Path("/proc").iterdir():
             if new and entry.name.isdigit():
                 try:
@@ -49,6 +55,10 @@ class Marked:
                     continue
                 new = {name for name in new if f"/dev/shm/{name}\n" not in maps}
         return new & _names()
+
+    def _may_be_ours(self, name: str) -> bool:
+        owner = re.match(r"sem\.loky-(\d+)-", name)
+        return owner is None or int(owner[1]) in self._seen
 
     def left_after(self, seconds: float) -> tuple[dict[int, str], set[str]]:
         """What is left of the processes and segments after at most so many seconds."""

@@ -101,6 +101,8 @@ def test_many_kills_lose_nothing_and_score_nothing_twice(demo: Path, tmp_path: P
             status = killed_at_random(words, number, marked, out / "samples.jsonl", rng)
             if number is not None and status in (-signal.SIGKILL, 128 + signal.SIGTERM):
                 counts[signals.pop().name] += 1
+                sys.stdout.write(f"{dict(counts)}\n")
+                sys.stdout.flush()
                 processes, segments = marked.left_after(SECONDS)
                 counts["orphans"] += len(processes)
                 counts["segments"] += len(segments)
@@ -129,6 +131,7 @@ def killed_at_random(
             grown = journal.exists() and journal.stat().st_size > before
             if grown or time.monotonic() - started > early:
                 time.sleep(late if grown else 0)
+                marked.processes()  # whose names are theirs
                 process.send_signal(number)
                 break
             time.sleep(0.01)

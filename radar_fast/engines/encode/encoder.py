@@ -5,6 +5,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ import torch
 from radar_fast.engines.encode.disk_cache import DiskCache, settings_digest
 from radar_fast.engines.encode.image_cache import ImageCache, ImageReuse, ImageTap, stand_in
 from radar_fast.engines.encode.tokens import PromptTokenizer, Tokens, least_positions, weave
-from radar_fast.errors import UsageError, one_line
+from radar_fast.errors import ModelError, UsageError, one_line
 from radar_fast.images import DECODE_SECONDS, read_image, why_too_many
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.models.vocabulary import vocabulary_of
@@ -20,7 +21,7 @@ from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, ReasonKind
 from radar_fast.util.clock import Clock
 
-__all__ = ["Encoded", "Encoder", "refused_images"]
+__all__ = ["Encoded", "Encoder", "failed_processor", "refused_images"]
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Encoder:
             reuse: keep what becomes of images, for prompts that share them; None: nothing is kept.
             raw_pixels: leave pixels as they are, 0 to 255, for an engine that rescales and normalises them itself.
         """
-        self._protocol, self._dtype = protocol, dtype
+        self._checkpoint, self._protocol, self._dtype = checkpoint.path, protocol, dtype
         self._clock = clock or Clock()
         self._processor: Any = copy.copy(checkpoint.processor_with(protocol.image_backend))
         self._processor.image_processor = copy.copy(self._processor.image_processor)  # of its own, as the processor is
@@ -110,7 +111,10 @@ class Encoder:
         return self._tap.inner
 
     def encode(self, prompt: Prompt) -> Encoded | Reason:
-        """Read the images, tokenise, and find the shared prefix; a Reason if this prompt cannot be scored."""
+        """Read the images, tokenise, and find the shared prefix; a Reason if this prompt cannot be scored.
+
+        Raises ModelError where the image processor fails in a way that no picture explains.
+        """
         if self._prepared is None or not prompt.images:
             return self._encode(prompt)
         with self._prepared.turn(prompt.images) as key:
@@ -176,6 +180,10 @@ class Encoder:
                     expanded, inputs, token_inputs = self._process(tokens.processor_text, images, tokens.add_special)
             except ValueError as error:
                 return refused_images(prompt, error)
+            except (TypeError, ArithmeticError, LookupError, AttributeError, RuntimeError, MemoryError) as error:
+                if features is not None:
+                    raise
+                raise failed_processor(self._checkpoint, error) from error
             if not tokens.text_is_faithful:
                 [plain] = self._tokens.ids([tokens.processor_text], add_special=tokens.add_special)
                 expanded = weave(tokens.prefix, plain, expanded, self.image_token_id)
@@ -243,6 +251,14 @@ def refused_images(prompt: Prompt, error: ValueError | OSError) -> Reason:
     if isinstance(error, OSError) and error.errno is not None:  # a file went away, or the disk does not give it
         return Reason(ReasonKind.IO_ERROR, f"{named}: cannot be read ({error.strerror}): the next run tries again")
     return Reason(ReasonKind.UNREADABLE_IMAGE, f"{named}: the image processor refused: {error}")
+
+
+def failed_processor(checkpoint: Path, error: Exception) -> ModelError:
+    """The error to raise where an image processor fails in a way that no picture explains: its settings cannot be."""
+    return ModelError(
+        f"{checkpoint}: its image processor fails ({type(error).__name__}: {one_line(error, 200)}); take "
+        "preprocessor_config.json and config.json of the model that it was trained from"
+    )
 
 
 def _same(one: Encoded | Reason, other: Encoded | Reason) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from radar_fast.engines.encode.context import EngineContext
-from radar_fast.engines.encode.encoder import Encoded, Encoder, refused_images
+from radar_fast.engines.encode.encoder import Encoded, Encoder, failed_processor, refused_images
 from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.pool import Pool, choose_worker_kind
 from radar_fast.engines.encode.tokens import Split, Tokens, least_positions
@@ -66,6 +66,7 @@ class Preparer:
         clock: Clock,
     ) -> None:
         self.workers = options.worker_count
+        self._checkpoint = checkpoint.path
         self.worker_kind = choose_worker_kind(options, context, protocol, checkpoint)
         dtype: torch.dtype = getattr(torch, options.dtype)
         reuse = ImageReuse(options.preprocess_cache, int(options.preprocess_cache_gb * 1e9))
@@ -122,6 +123,8 @@ class Preparer:
             made = self._laid_out(prompt) if self._lays_out else self._processed(prompt)
         except (ValueError, OSError) as error:
             return Scored(prompt.sample, reason=refused_images(prompt, error))
+        except (TypeError, ArithmeticError, LookupError, AttributeError, RuntimeError, MemoryError) as error:
+            raise failed_processor(self._checkpoint, error) from error
         if isinstance(made, Reason):
             return Scored(prompt.sample, reason=made)
         return self._ready(prompt, *made)

@@ -7,6 +7,7 @@ is counted of them is a row of the table. A failure is known by its class and se
 import contextlib
 import logging
 import multiprocessing
+import os
 import random
 import resource
 import shutil
@@ -15,13 +16,20 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 __all__ = ["Attack", "MismatchError", "Row", "attack", "table"]
 
-PATIENCE = 10.0
-"""Seconds that a single attempt may take."""
+CPU_SECONDS = 10.0
+"""That a single attempt may take, its processes counted once they have ended."""
+WALL_SECONDS = 60.0
+"""The same on the clock, for one that waits; a busy machine makes everything late."""
+
+
+def _nothing() -> None:
+    """To prepare."""
 
 
 class MismatchError(Exception):
@@ -38,7 +46,7 @@ class Attack:
     where more or less comes out than went in; whatever else it raises is a failure, but for ``refuses``."""
     refuses: tuple[type[Exception], ...]
     """How bad input is refused."""
-    prepare: Callable[[], None] = lambda: None
+    prepare: Callable[[], None] = _nothing
     """Imports, and whatever else is not to be counted with the first attempt."""
 
 
@@ -64,67 +72,106 @@ class Row:
 
 
 def attack(attacks: Sequence[Attack], seconds: float, first_seed: int = 0) -> list[Row]:
-    """Spend the seconds on the classes in equal shares."""
-    return [_one(each, seconds / len(attacks), first_seed) for each in attacks]
+    """Spend the seconds on the classes in equal shares; those in a row that prepare the same share a process."""
+    rows = []
+    for _, group in groupby(attacks, key=lambda each: each.prepare):
+        alike = list(group)
+        victim = _Victim(alike)
+        try:
+            rows += [_one(each, place, seconds / len(attacks), first_seed, victim) for place, each in enumerate(alike)]
+        finally:
+            victim.end()
+    return rows
 
 
-def _one(each: Attack, seconds: float, seed: int) -> Row:
+def _one(each: Attack, place: int, seconds: float, seed: int, victim: "_Victim") -> Row:
     row = Row(each.name)
-    process, pipe = _started(each)
     end = time.monotonic() + seconds
-    try:
-        while time.monotonic() < end or not row.attempts:
-            pipe.send(seed)
-            answered = pipe.poll(PATIENCE)
-            try:
-                outcome, detail, mib = pipe.recv() if answered else ("timeouts", f"over {PATIENCE:.0f} s", 0.0)
-            except EOFError:
-                outcome, detail, mib = "tracebacks", "its process has died", 0.0
-            row.attempts += 1
-            row.peak_mib = max(row.peak_mib, mib)
-            if outcome:
-                setattr(row, outcome, getattr(row, outcome) + 1)
-            if outcome not in ("", "refused"):
-                row.failures += [f"{each.name}, seed {seed}: {detail}"] if len(row.failures) < 20 else []
-            if not answered or not process.is_alive():
-                _ended(process, pipe)
-                process, pipe = _started(each)
-            seed += 1
-    finally:
-        _ended(process, pipe)
+    while time.monotonic() < end or not row.attempts:
+        outcome, detail, mib = victim.suffer(place, seed)
+        row.attempts += 1
+        row.peak_mib = max(row.peak_mib, mib)
+        if outcome:
+            setattr(row, outcome, getattr(row, outcome) + 1)
+        if outcome not in ("", "refused") and len(row.failures) < 20:
+            row.failures.append(f"{each.name}, seed {seed}: {detail}")
+        seed += 1
     return row
 
 
-def _started(each: Attack) -> tuple[multiprocessing.process.BaseProcess, Connection]:
-    fork = multiprocessing.get_context("fork")
-    ours, theirs = fork.Pipe()
-    process = fork.Process(target=_serve, args=(each, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    ours.send(None)
-    ours.recv()  # it is prepared
-    return process, ours
+class _Victim:
+    """The process in which attempts run; another one once it has died or had to be killed."""
+
+    def __init__(self, attacks: Sequence[Attack]) -> None:
+        self._attacks = attacks
+        self._start()
+
+    def suffer(self, place: int, seed: int) -> tuple[str, str, float]:
+        """One attempt: what became of it, a line of detail, and the MiB that it took."""
+        self._pipe.send((place, seed))
+        if over := _waited(self._pipe, self._process.pid or 0):
+            self._restart()
+            return "timeouts", over, 0.0
+        try:
+            outcome, detail, mib = self._pipe.recv()
+        except (EOFError, OSError):
+            self._restart()
+            return "tracebacks", "its process has died", 0.0
+        return outcome, detail, mib
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+    def _restart(self) -> None:
+        self.end()
+        self._start()
+
+    def _start(self) -> None:
+        fork = multiprocessing.get_context("fork")
+        self._pipe, theirs = fork.Pipe()
+        self._process = fork.Process(target=_serve, args=(self._attacks, theirs), daemon=False)
+        self._process.start()
+        theirs.close()
+        self._pipe.recv()  # it is prepared
 
 
-def _ended(process: multiprocessing.process.BaseProcess, pipe: Connection) -> None:
-    process.kill()
-    process.join()
-    pipe.close()
+def _waited(pipe: Connection, pid: int) -> str:
+    """Wait for the answer of a process; where that takes too long, how long it has taken."""
+    started, cpu = time.monotonic(), _cpu_seconds(pid)
+    while not pipe.poll(0.1):
+        wall, spent = time.monotonic() - started, _cpu_seconds(pid) - cpu
+        if spent > CPU_SECONDS:
+            return f"over {CPU_SECONDS:g} s of CPU time"
+        if wall > WALL_SECONDS:
+            return f"over {WALL_SECONDS:g} s, {spent:.1f} of them on a CPU"
+    return ""
 
 
-def _serve(each: Attack, pipe: Connection) -> None:
+def _cpu_seconds(pid: int) -> float:
+    """Of a process, and of those of its own that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended, which its pipe tells
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _serve(attacks: Sequence[Attack], pipe: Connection) -> None:
     logging.disable()
-    pipe.recv()
-    each.prepare()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries have much to say of what they are given
+    attacks[0].prepare()
     # An attempt that would take the machine down is to fail instead.
     most = _status("VmSize") * 1024 + 16 * 2**30
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     pipe.send(None)
     while True:
         try:
-            seed = pipe.recv()
+            place, seed = pipe.recv()
         except EOFError:
             return
+        each = attacks[place]
         folder = Path(tempfile.mkdtemp(prefix="attack-"))
         outcome, detail = "", ""
         before = _reset_peak()
@@ -136,11 +183,18 @@ def _serve(each: Attack, pipe: Connection) -> None:
                 outcome, detail = "tracebacks", f"more than one line: {str(error)[:300]!a}"
         except MismatchError as error:
             outcome, detail = "mismatches", ascii(str(error))[:300]
-        except BaseException:
-            outcome, detail = "tracebacks", ascii(traceback.format_exc()[-600:])
+        except BaseException as error:
+            outcome, detail = "tracebacks", _account(error)
         mib = (_peak() - before) / 1024
         shutil.rmtree(folder, ignore_errors=True)
         pipe.send((outcome, detail, max(0.0, mib)))
+
+
+def _account(error: BaseException) -> str:
+    """One line: what was raised, and where, the innermost place first."""
+    frames = traceback.extract_tb(error.__traceback__)[:0:-1]
+    places = [f"{'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno}" for frame in frames[:8]]
+    return f"{type(error).__name__}: {ascii(str(error))[:300]} at {' < '.join(places)}"
 
 
 def _reset_peak() -> int:

@@ -26,7 +26,6 @@ _NASTY: tuple[Callable[[random.Random], Any], ...] = (
     lambda rng: [0] * rng.choice([1, 100, 10_000]),
 )
 
-
 _PUT_IN = (b"\0", b"\xff\xfe", b"\xed\xa0\x80", b'"', b"{", b"[" * 2000, b"\n", b"\r\n", b"NaN", b"1e999")
 
 
@@ -82,10 +81,7 @@ def mutated_bytes(rng: random.Random, data: bytes) -> bytes:
         elif how == 3:
             data = data[:end] + data[place:end] * rng.choice([1, 2, 100]) + data[end:]
         elif how == 4:
-            new = rng.choice(
-                [b"\0", b"\xff\xfe", b"\xed\xa0\x80", b'"', b"{", b"[" * 2000, b"\n", b"\r\n", b"NaN", b"1e999"]
-            )
-            data = data[:place] + new + data[place:]
+            data = data[:place] + rng.choice(_PUT_IN) + data[place:]
         elif how == 5:
             digits = [at for at, byte in enumerate(data) if 48 <= byte < 58]
             if digits:
