@@ -8,7 +8,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from attack_classes import ATTACKS
-from attack_frame import attack, table
+from attack_frame import Row, attack, table
+
+
+def _tell(row: Row) -> None:
+    sys.stderr.write("\n".join([f"{row.name}: {row.attempts} attempts, {row.failed} failures", *row.failures]) + "\n")
 
 
 def main() -> None:
@@ -19,7 +23,7 @@ def main() -> None:
     parser.add_argument("--only", metavar="WORD", default="", help="classes whose name holds this")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(2**31) if given.seed is None else given.seed
-    rows = attack([each for each in ATTACKS if given.only in each.name], given.seconds, seed)
+    rows = attack([each for each in ATTACKS if given.only in each.name], given.seconds, seed, _tell)
     failures = [failure for row in rows for failure in row.failures]
     sys.stdout.write("\n".join([f"first seed {seed}\n", table(rows), *failures]) + "\n")
     sys.exit(any(row.failed for row in rows))

@@ -71,14 +71,21 @@ class Row:
         return self.tracebacks + self.timeouts + self.mismatches
 
 
-def attack(attacks: Sequence[Attack], seconds: float, first_seed: int = 0) -> list[Row]:
-    """Spend the seconds on the classes in equal shares; those in a row that prepare the same share a process."""
-    rows = []
+def attack(
+    attacks: Sequence[Attack], seconds: float, first_seed: int = 0, done: Callable[[Row], None] = lambda _: None
+) -> list[Row]:
+    """Spend the seconds on the classes in equal shares; those in a row that prepare the same share a process.
+
+    ``done`` is told of each class as it ends.
+    """
+    rows: list[Row] = []
     for _, group in groupby(attacks, key=lambda each: each.prepare):
         alike = list(group)
         victim = _Victim(alike)
         try:
-            rows += [_one(each, place, seconds / len(attacks), first_seed, victim) for place, each in enumerate(alike)]
+            for place, each in enumerate(alike):
+                rows.append(_one(each, place, seconds / len(attacks), first_seed, victim))
+                done(rows[-1])
         finally:
             victim.end()
     return rows
