@@ -1,6 +1,7 @@
 """Checkpoints as people have them: what is refused, with the weight or file named, before anything is trusted."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -10,11 +11,16 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.errors import IncompleteError, ModelError
+from radar_fast.models.bounds import pixel_bounds
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.models.vocabulary import tokenizer_notes
+from radar_fast.protocols import open_protocol
+from radar_fast.sample import ImageFile, Sample
 
 WRITERS = {
     "qwen2vl": tiny.write_qwen2vl,
@@ -220,6 +226,38 @@ def test_small_files_that_end_early_are_incomplete(folder: Path, name: str) -> N
     for size in (0,) if name == "config.json" else (0, len(raw) // 2):
         (folder / name).write_bytes(raw[:size])
         refused(folder, rf"{name}: incomplete; still being written", IncompleteError)
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "x.tiktoken", "composed.json", "radar_fast.json"])
+def test_pipes_and_devices_are_refused(folder: Path, name: str) -> None:
+    """Before anything waits for them, or reads them for ever."""
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(ModelError, match="no regular file"):
+        open_all(folder)
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(ModelError, match="no regular file"):
+        open_all(folder)
+
+
+def open_all(folder: Path) -> None:
+    checkpoint = Checkpoint.open(folder)
+    pixel_bounds(checkpoint.path)
+    checkpoint.composed("image_token")
+    checkpoint.require_sound()
+
+
+def test_an_image_processor_that_fails_is_the_checkpoints_fault(folder: Path, tmp_path: Path) -> None:
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps({**settings, "temporal_patch_size": 10**9}))
+    Image.new("RGB", (56, 56)).save(tmp_path / "a.png")
+    checkpoint = Checkpoint.open(folder)
+    protocol = open_protocol("auto", checkpoint)
+    encoder = Encoder(checkpoint, protocol, torch.float32)
+    sample = Sample("1", "t", "d", "a", (ImageFile(tmp_path / "a.png"), "What?"), ("a", "b"), 0)
+    with pytest.raises(ModelError, match="its image processor fails"):
+        encoder.encode(protocol.prompt(sample))
 
 
 def test_a_weight_that_lies_twice(folder: Path) -> None:

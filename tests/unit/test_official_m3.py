@@ -3,11 +3,13 @@
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from some_records import a_record
 
 from radar_fast.readers import open_reader
 from radar_fast.results.manifest import Manifest
@@ -138,3 +140,12 @@ def test_an_answer_alone_counts_as_the_scripts_count_it(records: list[Record], t
     right = round((task.accuracy or 0) * 3) + 1
     assert text.startswith(f"Success Rate: {right}/4:{right / 4 * 100:.2f}%, Answer Prob: ")
     assert float(text.split("Prob: ")[1]) == pytest.approx(((task.sds or 0) * 3 + 1) / 4, abs=1e-6)
+
+
+@pytest.mark.parametrize("metadata", [{"images": 10**9}, {"images": -1}, {"answers": "[" * 100_000}])
+def test_a_journal_from_elsewhere_takes_no_memory(tmp_path: Path, metadata: dict[str, Any]) -> None:
+    """What a record says of its images and answers was not checked by a reader of ours."""
+    record = replace(a_record(), task="SeePhys_2", metadata={"question": "What?", "index": 0, **metadata})
+    [item] = exported([record], tmp_path / "out", prompts=True).values()
+    assert len(item["question"]) < 100
+    assert item["answers"] == list(record.candidates)

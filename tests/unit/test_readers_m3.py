@@ -306,6 +306,13 @@ def test_a_number_without_bounds_is_its_records_fault(tmp_path: Path, number: by
     assert third.candidates == fourth.candidates == ("cat", "dog", "cow")
 
 
+@pytest.mark.parametrize("key", [b'"a\x01b"', b'"\\q"', b'"\xff"', b'"\\u12"'])
+def test_a_key_that_is_no_json_is_the_files_fault(tmp_path: Path, key: bytes) -> None:
+    write(tmp_path, b'{"1": ' + json.dumps(RECORD).encode() + b", " + key + b": {}}")
+    with pytest.raises(DataError, match="not JSON"):
+        read(tmp_path)
+
+
 def test_half_a_surrogate_pair_is_its_records_fault(tmp_path: Path) -> None:
     write(tmp_path, b'{"a": {"question": "\\ud800"}, "b": ' + GOOD + b"}")
     first, second = read(tmp_path)

@@ -39,6 +39,14 @@ def test_an_index_picks_among_files(tmp_path: Path) -> None:
     assert weight_files(tmp_path) == [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b", "\n", "a\nb"])
+def test_an_index_that_names_what_no_file_is_called(tmp_path: Path, name: str) -> None:
+    index_of(tmp_path, name)
+    with pytest.raises(ModelError, match="which") as caught:
+        weight_files(tmp_path)
+    assert str(caught.value).isprintable()
+
+
 @pytest.mark.parametrize(
     ("names", "index", "told"),
     [

@@ -388,7 +388,11 @@ def test_hostile_clients_do_not_keep_good_ones_waiting(demo: Path, running: tupl
     slowest = float(asking.communicate()[0])
     third = len(sizes) // 3
     before, after = max(sizes[:third]), max(sizes[-third:])
-    said = f"{statuses}, {answered} good answers, health {slowest:.2f} s, {before:.0f} and {after:.0f} MiB"
+    said = (
+        f"{statuses}, {answered} good answers, health {slowest:.2f} s, {before:.0f} and {after:.0f} MiB, "
+        f"load of the machine {os.getloadavg()[1]:.1f}"
+    )
+    sys.stdout.write(f"{said}\n")
     assert set(statuses) <= {200, 400, 413}, said
     assert answered > 8, said
     assert slowest < 0.5, said
