@@ -141,9 +141,10 @@ def test_an_image_that_cannot_be_read_is_a_reason(encoder: Encoder, tmp_path: Pa
     assert "200 times" in strip.detail
 
 
-def test_a_question_has_no_end_of_pixels(encoder: Encoder, tmp_path: Path) -> None:
+def test_a_questions_pixels_come_to_an_end(encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A small picture that a record shows a thousand times; no more of them are decoded than may be prepared."""
-    Image.new("1", (4000, 3000)).save(tmp_path / "empty.png")
+    monkeypatch.setattr("radar_fast.images._MAX_PREPARED", 3 * 560 * 420)
+    Image.new("1", (560, 420)).save(tmp_path / "empty.png")
     image = ImageFile(tmp_path / "empty.png")
     found = encoder.encode(prompt(*[image] * 1000, "Which?"))
     assert isinstance(found, Reason)
