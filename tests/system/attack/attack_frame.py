@@ -25,7 +25,7 @@ __all__ = ["Attack", "MismatchError", "Row", "attack", "table"]
 CPU_SECONDS = 10.0
 """That a single attempt may take, its processes counted once they have ended."""
 WALL_SECONDS = 60.0
-"""The same on the clock, for one that waits; a busy machine makes everything late."""
+"""The same on the clock, for one that waits; not counted is what it waits for a CPU, as on a busy machine it does."""
 
 
 def _nothing() -> None:
@@ -146,14 +146,22 @@ class _Victim:
 
 def _waited(pipe: Connection, pid: int) -> str:
     """Wait for the answer of a process; where that takes too long, how long it has taken."""
-    started, cpu = time.monotonic(), _cpu_seconds(pid)
+    started, cpu = time.monotonic() - _kept_waiting(pid), _cpu_seconds(pid)
     while not pipe.poll(0.1):
-        wall, spent = time.monotonic() - started, _cpu_seconds(pid) - cpu
+        wall, spent = time.monotonic() - _kept_waiting(pid) - started, _cpu_seconds(pid) - cpu
         if spent > CPU_SECONDS:
             return f"over {CPU_SECONDS:g} s of CPU time"
         if wall > WALL_SECONDS:
             return f"over {WALL_SECONDS:g} s, {spent:.1f} of them on a CPU"
     return ""
+
+
+def _kept_waiting(pid: int) -> float:
+    """Seconds that the main thread of a process could have run, and had no CPU."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):  # it has ended; a kernel without
+        return 0.0
 
 
 def _cpu_seconds(pid: int) -> float:
