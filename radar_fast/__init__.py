@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from radar_fast.farm.scoring import score_farm
     from radar_fast.farm.state import EngineState, FarmState
     from radar_fast.models.checkpoint import Checkpoint
+    from radar_fast.own_samples import score_samples
     from radar_fast.protocols import Protocol, open_protocol
-    from radar_fast.readers import Selection, open_reader
+    from radar_fast.readers import Format, Reader, ReaderOptions, Selection, open_reader
     from radar_fast.results.comparison import compare
     from radar_fast.results.difference import Comparison, Difference
+    from radar_fast.results.measures import Measure
     from radar_fast.results.summary import Entry, Estimate, Summary
     from radar_fast.run import aggregate, score, summarize
     from radar_fast.sample import (
@@ -45,10 +47,13 @@ if TYPE_CHECKING:
         Scored,
     )
     from radar_fast.series import FailedRun, ScoredRun, score_series
+    from radar_fast.terminal.progress import Progress, SilentProgress
 
     __version__: str
 
 _HOMES = {
+    "results.measures": ("Measure",),
+    "terminal.progress": ("Progress", "SilentProgress"),
     "conditions": ("Conditions",),
     "config": ("RunConfig",),
     "engines": ("ENGINES", "Engine", "EngineOptions", "EngineReport", "EngineSpec", "open_engine"),
@@ -67,7 +72,8 @@ _HOMES = {
     "farm.state": ("EngineState", "FarmState"),
     "models.checkpoint": ("Checkpoint",),
     "protocols": ("Protocol", "open_protocol"),
-    "readers": ("Selection", "open_reader"),
+    "own_samples": ("score_samples",),
+    "readers": ("Format", "Reader", "ReaderOptions", "Selection", "open_reader"),
     "results.comparison": ("compare",),
     "results.difference": ("Comparison", "Difference"),
     "results.summary": ("Entry", "Estimate", "Summary"),
@@ -131,14 +137,19 @@ __all__ = [
     "FailedRun",
     "FarmOptions",
     "FarmState",
+    "Format",
     "ImageFile",
     "IncompleteError",
     "Markup",
+    "Measure",
     "ModelError",
     "Placeholder",
+    "Progress",
     "Prompt",
     "Protocol",
     "RadarError",
+    "Reader",
+    "ReaderOptions",
     "Reason",
     "ReasonKind",
     "ResultsError",
@@ -147,6 +158,7 @@ __all__ = [
     "Scored",
     "ScoredRun",
     "Selection",
+    "SilentProgress",
     "Summary",
     "UsageError",
     "__version__",
@@ -157,6 +169,7 @@ __all__ = [
     "open_reader",
     "score",
     "score_farm",
+    "score_samples",
     "score_series",
     "summarize",
 ]

@@ -13,6 +13,8 @@ A problem of one *sample* is no exception: the sample comes out ``unscored`` wit
 :class:`~radar_fast.sample.Reason`, and the run goes on.
 """
 
+from pathlib import Path
+
 __all__ = [
     "BusyError",
     "DataError",
@@ -27,7 +29,25 @@ __all__ = [
 
 
 class RadarError(Exception):
-    """Base of all errors here. The message names the file, field or option, what was found, and what to do."""
+    """Base of all errors here. The message names the file, field or option, what was found, and what to do.
+
+    For programs the same stands in fields. Where whoever raises it does not give them, they are read from the message,
+    which has one form everywhere: ``<option or file>: <what was found>; <what to do>``.
+    """
+
+    def __init__(
+        self, message: str = "", *, path: Path | None = None, option: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        where, colon, rest = message.partition(": ")
+        named = where.split(" ")[0] if where.startswith("--") else None
+        told = where.removeprefix(named or "").strip() if colon else ""
+        self.option = option or named
+        """The option at fault, such as ``--min-pixels``; None where none is."""
+        self.path = path or (Path(told) if "/" in told and "://" not in told else None)
+        """The file or folder at fault; None where none is, or it has no folder before it."""
+        self.hint = hint or (rest.rpartition("; ")[2] if "; " in rest else None)
+        """What to do; None where the message does not say."""
 
 
 class UsageError(RadarError):

@@ -14,6 +14,7 @@ from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.util.choices import check_choice
+from radar_fast.util.plugins import found
 
 __all__ = [
     "ENGINES",
@@ -28,8 +29,11 @@ __all__ = [
     "open_engine",
 ]
 
-ENGINES: dict[str, EngineSpec] = {spec.name: spec for spec in (VLLM, TRANSFORMERS, HTTP, FAKE)}
-"""By name, in the order in which ``auto`` tries them."""
+ENGINES: dict[str, EngineSpec] = {
+    **{spec.name: spec for spec in found("radar_fast.engines", EngineSpec).values()},
+    **{spec.name: spec for spec in (VLLM, TRANSFORMERS, HTTP, FAKE)},
+}
+"""By name, in the order in which ``auto`` tries them: those of other packages first, of which none replaces ours."""
 
 
 def check_engine(name: str) -> None:

@@ -3,13 +3,14 @@ table of engines."""
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from radar_fast.engines.options import EngineOptions
+from radar_fast.engines.stream import streamed
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, ReasonKind, Scored
@@ -91,6 +92,17 @@ class Engine(ABC):
         Raises:
             EngineError: the engine as a whole failed. A prompt that alone cannot be scored comes out unscored.
         """
+
+    def stream(self, prompts: Iterable[Prompt]) -> AsyncGenerator[Scored, None]:
+        """:meth:`score` for asyncio: ``async for scored in engine.stream(prompts)``. One at a time.
+
+        It runs in a thread of its own, which reads ``prompts``. A caller that leaves early, or is cancelled, gets
+        control back once the pass under way is done; ``contextlib.aclosing`` sees to it at once.
+
+        Raises:
+            EngineError: as :meth:`score`.
+        """
+        return streamed(iter(self.score(prompts)))
 
     @abstractmethod
     def describe(self) -> EngineReport:

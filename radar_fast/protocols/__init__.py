@@ -4,7 +4,9 @@ A protocol is data and two small functions: how a sample becomes a prompt, and w
 checkpoint's own processor sees it. Both engines take it as it is. One file for each family.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from types import FunctionType
 
 from radar_fast.errors import ModelError, UsageError
 from radar_fast.models.bounds import BOUNDS, pixel_bounds
@@ -16,10 +18,18 @@ from radar_fast.protocols.internvl import internvl
 from radar_fast.protocols.llava import llava, llava_med, plain
 from radar_fast.protocols.qwen2vl import qwen2vl, smart_resize
 from radar_fast.util.choices import check_choice, check_one_of
+from radar_fast.util.plugins import found
 
 __all__ = ["IMAGE_BACKENDS", "PROTOCOLS", "Protocol", "open_protocol", "prompt_digest", "smart_resize"]
 
-_OF_A_CHECKPOINT = {"internvl": internvl, "plain": plain, "llava": llava, "llava-med": llava_med}
+_OF_A_CHECKPOINT: dict[str, Callable[[Checkpoint], Protocol]] = {
+    **found("radar_fast.protocols", FunctionType),
+    "internvl": internvl,
+    "plain": plain,
+    "llava": llava,
+    "llava-med": llava_med,
+}
+"""Those of other packages first; each is a function of the checkpoint, and none replaces ours."""
 PROTOCOLS = ("qwen2vl", *_OF_A_CHECKPOINT, "chat")
 """Names, beside ``auto``."""
 

@@ -17,8 +17,9 @@ from radar_fast.readers.paths import shown_path
 from radar_fast.readers.selection import Selection
 from radar_fast.sample import Sample
 from radar_fast.util.choices import check_choice
+from radar_fast.util.plugins import found
 
-__all__ = ["FORMATS", "PRESETS", "Reader", "Selection", "open_reader"]
+__all__ = ["FORMATS", "PRESETS", "Format", "Reader", "ReaderOptions", "Selection", "open_reader"]
 
 
 class Reader(Protocol):
@@ -66,7 +67,7 @@ def open_reader(
         raise DataError(
             f"--fields {fields_file}: cannot be read ({error.strerror or error}): check the file"
         ) from error
-    options = _Options(layout, classes, follow_symlinks)
+    options = ReaderOptions(layout, classes, follow_symlinks)
     try:
         chosen = _recognised(data, options) if format == "auto" else _named(data, _FORMATS[format], options)
         for option, value, formats in (
@@ -86,25 +87,29 @@ def open_reader(
 
 
 @dataclass(frozen=True, slots=True)
-class _Options:
-    """What a reader may be told beside the folder."""
+class ReaderOptions:
+    """What a reader may be told beside the folder: those options of :func:`open_reader`."""
 
     layout: Layout
+    """For records under any names."""
     classes: str | None
+    """For folders of classes."""
     follow_symlinks: bool
+    """Whether images may lie outside the folder, behind links."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Format:
-    """How to tell and open one format."""
+class Format:
+    """How to tell and open one format; an entry point in ``radar_fast.readers`` is one."""
 
     name: str
+    """As on the command line."""
     needs: str
     """What a folder of this format holds, for messages."""
     files: Callable[[Path], list[Path]]
     """The files in a folder that would be read."""
-    open: Callable[[Path, _Options], Reader]
-    tells: Callable[[Path, _Options], bool] = lambda *_: True
+    open: Callable[[Path, ReaderOptions], Reader]
+    tells: Callable[[Path, ReaderOptions], bool] = lambda *_: True
     """Whether such a file really is of this format, from how it begins: other formats may have files of that name."""
     why_not: Callable[[Path], str | None] = lambda _: None
     """What a file of that name lacks, for messages; None where that is not known."""
@@ -116,13 +121,14 @@ _MAPPED = ("jsonl", "parquet")
 _FORMATS = {
     entry.name: entry
     for entry in (
-        _Format(
+        *found("radar_fast.readers", Format).values(),
+        Format(
             "m3",
             "<directory>/*.json in one of its published directories, or <directory>/*_pretrained_mllm_eval.json",
             m3.find_files,
             lambda data, options: m3.M3Reader.open(data, follow_symlinks=options.follow_symlinks),
         ),
-        _Format(
+        Format(
             "jsonl",
             "*.jsonl or *.json directly in the folder: one object a line, or one list or object of records",
             jsonl.find_files,
@@ -132,7 +138,7 @@ _FORMATS = {
             lambda file, options: jsonl.is_json_lines(file, options.layout.records),
             endings=(".jsonl", ".json"),
         ),
-        _Format(
+        Format(
             "vlmevalkit",
             "*.tsv directly in the folder, with columns index, question and image or image_path",
             vlmevalkit.find_files,
@@ -141,19 +147,19 @@ _FORMATS = {
             vlmevalkit.why_no_table,
             (".tsv",),
         ),
-        _Format(
+        Format(
             "pgps9k",
             "test.json, one object prob_<n> -> record with diagram, choices and the parsing_ fields",
             pgps9k.find_files,
             lambda data, options: pgps9k.PGPS9KReader.open(data, follow_symlinks=options.follow_symlinks),
         ),
-        _Format(
+        Format(
             "mathverse",
             "*.json, one list of records with problem_version and query_wo",
             mathverse.find_files,
             lambda data, options: mathverse.MathVerseReader.open(data, follow_symlinks=options.follow_symlinks),
         ),
-        _Format(
+        Format(
             "folder",
             f"a folder for each class, and {folder.FILE} (or --classes)",
             folder.find_files,
@@ -161,7 +167,7 @@ _FORMATS = {
                 data, classes=options.classes, follow_symlinks=options.follow_symlinks
             ),
         ),
-        _Format(
+        Format(
             "parquet",
             "*.parquet in the folder or in those directly in it",
             parquet.find_files,
@@ -179,7 +185,7 @@ FORMATS = tuple(_FORMATS)
 """Names, beside ``auto``."""
 
 
-def _named(data: Path, chosen: _Format, options: _Options) -> _Format:
+def _named(data: Path, chosen: Format, options: ReaderOptions) -> Format:
     """The format that the user named, if there is something of it. Raises DataError."""
     _check_there(data)
     if not data.is_dir():
@@ -195,7 +201,7 @@ def _named(data: Path, chosen: _Format, options: _Options) -> _Format:
     return chosen
 
 
-def _recognised(data: Path, options: _Options) -> _Format:
+def _recognised(data: Path, options: ReaderOptions) -> Format:
     """The format that the folder is in. Raises DataError unless it is exactly one."""
     _check_there(data)
     if options.classes:
@@ -231,7 +237,7 @@ def _check_there(data: Path) -> None:
         raise DataError(f"{shown_path(data)}: the folder is empty: check the path")
 
 
-def _not_recognised(data: Path, wanted: list[_Format]) -> DataError:
+def _not_recognised(data: Path, wanted: list[Format]) -> DataError:
     seen = sorted(entry.name + "/" * entry.is_dir() for entry in data.iterdir())
     listed = ", ".join(map(ascii, seen[:5])) + (f" and {len(seen) - 5} more" if len(seen) > 5 else "")
     lacking = next((why for entry in wanted for file in sorted(entry.files(data)) if (why := entry.why_not(file))), "")

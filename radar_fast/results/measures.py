@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radar_fast.results.judged import Judged
+from radar_fast.util.plugins import found
 
 __all__ = ["MEASURES", "POOLED", "Measure", "Pooled", "compared", "expected_calibration_error", "names"]
 
@@ -162,8 +163,9 @@ MEASURES: tuple[Measure, ...] = (
         interval=False,
         means="Mean probability of the candidate with the highest mean raw logit.",
     ),
+    *found("radar_fast.measures", Measure).values(),
 )
-"""In the order of ``summary.json``."""
+"""In the order of ``summary.json``; those of other packages last."""
 
 POOLED: tuple[Pooled, ...] = (
     Pooled(

@@ -56,3 +56,16 @@ def test_a_farm_on_slurm(demo: Path, tmp_path: Path) -> None:
     said = run("farm_slurm.sh", **asked, ENGINE="fake", SUBMIT="cat")
     assert "#SBATCH --array 0-5" in said.splitlines()
     assert "#SBATCH --gpus 1" in said.splitlines()
+
+
+@pytest.mark.full
+def test_own_samples(tmp_path: Path) -> None:
+    first = run("own_samples.py", tmp_path / "out")
+    assert first.startswith("." * 16 + "\nSDS 0.")
+    assert run("own_samples.py", tmp_path / "out") == first.lstrip(".")
+
+
+@pytest.mark.full
+def test_stream(demo: Path) -> None:
+    said = run("stream.py", demo / "checkpoints" / "step-800", demo / "mini-m3")
+    assert said.count(": SDS 0.") + said.count(": SDS 1.") == 5
