@@ -17,6 +17,7 @@ from radar_fast.finished import data_state
 from radar_fast.results.summary import Summary
 from radar_fast.run import answer, score_checkpoint
 from radar_fast.terminal.progress import Progress, SilentProgress
+from radar_fast.util.page_cache import reading_ahead
 
 __all__ = [
     "NAME",
@@ -182,7 +183,8 @@ def score_series(
             one, benchmark, label = series.config(job), series.benchmark(job), series.label(job)
             started = time.perf_counter()
             try:
-                summary = score_checkpoint(one, benchmark, session, progress, label)
+                with reading_ahead(_weights_after(job, series.jobs)):
+                    summary = score_checkpoint(one, benchmark, session, progress, label)
             except (ModelError, EngineError, ResultsError, UsageError) as error:
                 if series.single or (isinstance(error, UsageError) and not done):  # then it is the options
                     raise
@@ -196,6 +198,12 @@ def score_series(
             if not series.single:
                 progress.say(told(label, summary, time.perf_counter() - started))
     return series.results(done)
+
+
+def _weights_after(job: Job, jobs: Sequence[Job]) -> list[Path]:
+    """Weight files of the next checkpoint, which is loaded when this one is done."""
+    following = next((each.model for each in jobs[jobs.index(job) :] if each.model != job.model), None)
+    return [] if following is None else sorted(following.glob("*.safetensors"))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ PARTS = (
     "decode",
     "preprocess",
     "tokenise",
+    "lay_out",
+    "submit",
     "wait",
     "compute",
     "vision",
@@ -19,7 +21,8 @@ PARTS = (
     "head",
 )
 """``startup``: an engine being made. ``decode``, ``preprocess``, ``tokenise``: summed over all who do it, so that they
-may exceed the time that passed. ``wait``: the model had nothing to do but wait for those. ``compute``: the model was
+may exceed the time that passed. ``lay_out``: a sample being made vLLM's input, likewise; ``submit``: samples being
+handed to vLLM. ``wait``: the model had nothing to do but wait for those. ``compute``: the model was
 at work; ``vision``, ``language`` and ``head`` divide that."""
 
 

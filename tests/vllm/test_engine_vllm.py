@@ -17,7 +17,7 @@ from tiny import ROLE_TEMPLATE, write_llava
 from vllm_engines import Engines, per_candidate
 
 from radar_fast.demo.show import PIXELS
-from radar_fast.engines.vllm.engine import IN_FLIGHT, VllmEngine
+from radar_fast.engines.vllm.engine import VllmEngine
 from radar_fast.errors import EngineError, ModelError
 from radar_fast.protocols import Protocol
 from radar_fast.readers import open_reader
@@ -85,7 +85,8 @@ def test_mini_m3_equals_the_transformers_engine(demo: Path, series: tuple[VllmEn
     assert engine.describe().to_dict()["prepared_images"] is True
     with_images = [sample for sample in samples if sample.images]
     pictures = {protocol.image(Image.open(f.path).convert("RGB")).tobytes() for s in samples for f in s.images}
-    assert counts["processor_runs"] == len(with_images)
+    assert counts["processor_runs"] <= 8, "to see how its input is laid out; the others are assembled like it"
+    assert len(with_images) > 100
     assert counts["images_encoded"] == len(pictures)
     assert counts["requests"] - counts["resubmissions"] <= sum(len(sample.candidates) for sample in samples)
 
@@ -236,7 +237,7 @@ def test_the_work_is_near_its_minimum_under_load(series: tuple[VllmEngine, Proto
     """More samples than vLLM takes at once, prompts of about 512 tokens, every length modulo the block size."""
     engine, protocol = series
     samples = [sample for words in range(335, 367) for sample in long_samples(count=3, words=words)]
-    assert len(samples) > IN_FLIGHT
+    assert len(samples) > 2 * 8192 // 512
     before = counted(engine)
     found = scored_by(engine, protocol, samples)
     for scored in found.values():
@@ -309,7 +310,8 @@ def test_puzzlevqa_and_odd_images_with_whole_requests(
     assert largest_difference(scored_by(engine, protocol, odd), reference(qwen2vl, odd, pixels=bounds)) <= BOUND
     more = since(engine, before)
     assert largest_difference(mine, reference(qwen2vl, samples, pixels=bounds)) <= BOUND
-    assert len(mine) == counts["processor_runs"] == len(samples)
+    assert len(mine) == len(samples)
+    assert counts["processor_runs"] <= 8
     assert more["images_encoded"] - counts["images_encoded"] == 5, "an image that several samples share, once"
 
 

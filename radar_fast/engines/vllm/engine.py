@@ -1,12 +1,10 @@
-"""vLLM behind the seam: requests that share a prefix, submitted together, with images preprocessed ahead of them."""
+"""vLLM behind the seam: samples read ahead, submitted while it computes, and scored as they come back."""
 
 import contextlib
 import gc
 import logging
 import time
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from radar_fast.engines.device import dtype_name
 from radar_fast.engines.encode.context import EngineContext
 from radar_fast.engines.options import EngineOptions
 from radar_fast.engines.vllm.compat import check_version, installed_version
+from radar_fast.engines.vllm.feed import Arrivals, Feed
 from radar_fast.engines.vllm.flights import Counts, Flights, failed
 from radar_fast.engines.vllm.packed_layout import Nonces, ordinary_ids
 from radar_fast.engines.vllm.prepare import Preparer, Ready
@@ -30,16 +29,9 @@ from radar_fast.sample import Candidate, Prompt, Reason, ReasonKind, Scored
 from radar_fast.util.clock import Clock
 from radar_fast.util.orphans import ending_with_us, segments_of_ours, unlink_segments
 
-__all__ = ["IN_FLIGHT", "VllmEngine"]
+__all__ = ["VllmEngine"]
 
 log = logging.getLogger(__name__)
-
-IN_FLIGHT = 64
-"""Samples that vLLM holds at a time: enough for a step of any budget, few enough that their images fit the memory."""
-AHEAD = 32
-"""Samples that are read and preprocessed, or about to be, while vLLM is busy."""
-HELD_BYTES = 4 * 2**30
-"""Of images that wait for vLLM or are with it, from where on no more are read."""
 
 
 class VllmEngine(Engine):
@@ -67,6 +59,7 @@ class VllmEngine(Engine):
         self._engine = self._start(options)
         self._unsound = self._non_finite()
         self._device_name = _device_name(self._device)
+        self._arrivals = Arrivals(self._engine)
         end_waiting_when_dead(self._engine)
         self._segments = segments_of_ours()
         self._clock = Clock()
@@ -74,44 +67,37 @@ class VllmEngine(Engine):
         self._request, self._request_refused = self._choose_request(options)
         self._flights = Flights(self._engine, self._nonces() if self._request == "one" else None)
         self._scoring = False
-        self._unshared = 0.0  # seconds of steps that finished no sample yet
+        self._shared = 0.0  # seconds of computing that finished samples have been given
         self._encoded_before, self._last = 0, (0, False)
         self._encoded_before, _ = self._worker_counts()  # what profile and warm-up runs encoded
         self._clock.add("startup", time.perf_counter() - started)
 
     def score(self, prompts: Iterable[Prompt]) -> Iterator[Scored]:
         """One :class:`Scored` per prompt, as they finish; samples of one image are put together within a window."""
-        waiting: deque[Future[Ready | Scored]] = deque()
-        stream = _by_image(prompts)
         if self._unsound is not None:
             yield from (Scored(prompt.sample, reason=self._unsound) for prompt in prompts)
             return
         if self._scoring:
             raise EngineError("score: another score() of this engine is still under way; use up what it yields first")
         self._scoring = True
+        feed = Feed(_by_image(prompts), self._preparer.submit, self._arrivals)
         try:
             while True:
-                for prompt in islice(stream, _room(waiting, self._flights.samples.values())):
-                    waiting.append(self._preparer.submit(prompt))
-                if not waiting and not self._flights:
+                self._arrivals.forget()
+                feed.read(self._flights.pace.step)
+                if not feed and not self._flights:
                     return
-                while waiting and len(self._flights.samples) < IN_FLIGHT and (waiting[0].done() or not self._flights):
-                    before = time.perf_counter()
-                    ready = waiting.popleft().result()
-                    if not self._flights:
-                        self._clock.add("wait", time.perf_counter() - before)
-                    if isinstance(ready, Ready):
-                        refused = self._flights.launch(ready)
-                        if refused is None:
-                            continue
-                        ready = refused
-                    yield ready
-                if self._flights:
-                    yield from self._step()
+                while feed.ready and self._flights.room:
+                    if (unscored := self._launch(feed)) is not None:
+                        yield unscored
+                if self._flights and self._arrivals.step_is_there:
+                    yield from self._step(feed)
+                elif (feed or self._flights) and not (feed.ready and self._flights.room):
+                    with self._clock.measure("compute" if self._flights else "wait"):
+                        self._arrivals.wait()
         finally:
             self._scoring = False
-            for future in waiting:
-                future.cancel()
+            feed.cancel()
             if self._flights:  # the consumer left early
                 self._flights.abort()
 
@@ -141,6 +127,7 @@ class VllmEngine(Engine):
         self._last, self._flights.counts = (0, False), Counts()
         self._preparer.count_anew()
         self._clock.take()
+        self._shared = 0.0
         self._clock.add("startup", time.perf_counter() - started)
 
     def drop_caches(self) -> None:
@@ -257,19 +244,29 @@ class VllmEngine(Engine):
 
     # vLLM ------------------------------------------------------------------------------------------------------------
 
-    def _step(self) -> Iterator[Scored]:
-        """One engine step; what it finished."""
-        started = time.perf_counter()
-        try:
-            outputs = self._engine.step()
-        except Exception as error:
-            raise failed(error) from error
-        taken = time.perf_counter() - started
-        self._clock.add("compute", taken)
-        self._unshared += taken
+    def _launch(self, feed: Feed) -> Scored | None:
+        """Hand vLLM the next sample; Scored where it cannot be scored."""
+        ready = feed.take()
+        if not isinstance(ready, Ready):
+            return ready
+        with self._clock.measure("submit"):
+            refused = self._flights.launch(ready)
+        if refused is not None:
+            feed.done(ready)
+        return refused
+
+    def _step(self, feed: Feed) -> Iterator[Scored]:
+        """What an engine step has finished."""
+        with self._clock.measure("compute"):
+            try:
+                outputs = self._engine.step()
+            except Exception as error:
+                raise failed(error) from error
         if done := self._flights.collect(outputs):
-            share, self._unshared = self._unshared / len(done), 0.0
+            computed = self._clock.seconds()["compute"]
+            share, self._shared = (computed - self._shared) / len(done), computed
             for ready in done:
+                feed.done(ready)
                 yield _scored(ready, share)
 
     def _worker_counts(self) -> tuple[int, bool]:
@@ -289,13 +286,6 @@ def _device_name(device: str) -> str:
     from vllm.platforms import current_platform
 
     return device if device == "cpu" else str(current_platform.get_device_name())
-
-
-def _room(waiting: Collection[Future[Ready | Scored]], flying: Iterable[Ready]) -> int:
-    """How many more samples may be read."""
-    there = [future.result() for future in waiting if future.done() and not future.exception()]
-    held = sum(ready.nbytes for ready in (*there, *flying) if isinstance(ready, Ready))
-    return AHEAD - len(waiting) if held < HELD_BYTES or not waiting else 0
 
 
 def _by_image(prompts: Iterable[Prompt]) -> Iterator[Prompt]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from vllm import PoolingParams
 
+from radar_fast.engines.vllm.feed import Pace
 from radar_fast.engines.vllm.packed_layout import PACKED, Nonces, PackedRequest, pack
 from radar_fast.engines.vllm.pooler import TARGETS
 from radar_fast.engines.vllm.prepare import Ready
@@ -20,6 +21,9 @@ from radar_fast.errors import EngineError, one_line
 from radar_fast.sample import Reason, ReasonKind, Scored
 
 __all__ = ["Counts", "Flights", "failed"]
+
+MARGIN = 32
+"""Sequences that are left free for the next sample's paths."""
 
 
 @dataclass(slots=True)
@@ -54,6 +58,9 @@ class Flights:
         config = engine.vllm_config
         self._block = int(config.cache_config.block_size)
         self._longest = min(int(config.model_config.max_model_len), int(config.scheduler_config.max_num_batched_tokens))
+        self._room = int(config.scheduler_config.max_num_seqs)
+        self.pace = Pace(int(config.scheduler_config.max_num_batched_tokens), self._room)
+        self._sequences = 0
         self._serial = 0
         self._flying: dict[str, _Flight] = {}
         self.samples: dict[int, Ready] = {}
@@ -64,6 +71,14 @@ class Flights:
         """Whether vLLM holds anything."""
         return bool(self._flying)
 
+    @property
+    def room(self) -> bool:
+        """Whether vLLM may be given another sample: it holds fewer than two steps' of them. Of packed requests all that
+        it holds may come in one step, as a sequence a path, for which there must be room in that.
+        """
+        packed = self._nonces is not None
+        return len(self.samples) < 2 * self.pace.step and (not packed or self._sequences < self._room - MARGIN)
+
     def launch(self, ready: Ready) -> Scored | None:
         """Submit a sample; Scored where vLLM refuses it.
 
@@ -71,6 +86,9 @@ class Flights:
             EngineError: vLLM failed.
         """
         packed = self._pack(ready)
+        requests = ready.plan.requests
+        tokens = sum(len(ready.shared["prompt_token_ids"]) + len(each.suffix) for each in requests)
+        self.pace.note(tokens if packed is None else packed.layout.length, len(requests))
         try:
             if packed is not None:
                 self._submit(_Flight(ready, packed=packed))
@@ -88,6 +106,7 @@ class Flights:
         except Exception as error:
             raise failed(error) from error
         self.samples[id(ready)] = ready
+        self._sequences += len(requests)
         return None
 
     def collect(self, outputs: Iterable[Any]) -> list[Ready]:
@@ -103,6 +122,7 @@ class Flights:
                 self._again(flight, len(output.outputs.data))
             elif len(flight.ready.scores) == len(flight.ready.plan.requests):
                 done.append(self.samples.pop(id(flight.ready)))
+                self._sequences -= len(flight.ready.plan.requests)
         return done
 
     def abort(self) -> None:
@@ -111,6 +131,7 @@ class Flights:
             self._engine.abort_request(list(self._flying))
         self._flying.clear()
         self.samples.clear()
+        self._sequences = 0
 
     def _take(self, flight: _Flight, scores: Any, cached: int, length: int) -> bool:
         """Note what a request cost and its scores; whether they are there."""

@@ -38,8 +38,7 @@ VALUES_A_TOKEN = 6144
 """Most numbers that a processor is known to make of what becomes one token: Qwen3-VL's, four patches of 16 x 16."""
 
 SEQUENCES = 1024
-"""Requests in a step on a GPU: all of the 64 samples that vLLM holds. Its own default is 128, since its table of
-defaults for a GPU does not know who starts the engine as we do."""
+"""Requests in a step, and paths of packed ones. vLLM's own default is 128 where it does not know who starts it."""
 
 PLUGIN = "radar_fast"
 """Our entry point's name in pyproject.toml."""
@@ -169,8 +168,7 @@ def engine_arguments(
     longest = arguments.get("max_model_len") or _positions(checkpoint)
     budget = batch_tokens or max(8192 if device == "cpu" else 16384, min(longest, WHOLE_REQUEST_TOKENS))
     arguments["max_num_batched_tokens"] = budget
-    if device != "cpu":
-        arguments.setdefault("max_num_seqs", min(SEQUENCES, budget))
+    arguments.setdefault("max_num_seqs", min(SEQUENCES, budget))
     arguments.setdefault("mm_processor_cache_gb", _image_cache_gb(pixels, tiles, budget, _BYTES[dtype]))
     if budget < longest and "enable_chunked_prefill" not in given:
         arguments["enable_chunked_prefill"] = True

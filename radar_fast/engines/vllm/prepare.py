@@ -81,6 +81,7 @@ class Preparer:
         self._preprocess = Preprocessor(engine, self._encoder.image_processor)
         self._limit = int(engine.vllm_config.model_config.max_model_len)
         self._lays_out: bool | None = None
+        self._models: dict[int, dict[str, Any] | None] = {}  # images in a prompt: an input to assemble others like
         self._deciding = threading.Lock()
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="encode")
 
@@ -150,9 +151,10 @@ class Preparer:
         encoded = (self._processes or self._encoder).encode(prompt)
         if isinstance(encoded, Reason):
             return encoded
-        with self._clock.measure("preprocess"):
-            shared = self._lay_out(encoded)
+        with self._clock.measure("lay_out"):
+            shared = self._assembled(encoded) or self._lay_out(encoded)
         if _same_prefix(shared, encoded):
+            self._learn(shared, encoded)
             return Split(len(encoded.prefix), encoded.suffixes, encoded.scored_from), shared
         log.warning("vLLM expands the images of %s otherwise than transformers", prompt.sample.key)
         return self._processed(prompt)
@@ -176,8 +178,27 @@ class Preparer:
         return self._ready(prompt, split, shared)
 
     def _lay_out(self, encoded: Encoded, *, counted: bool = True) -> dict[str, Any]:
-        digests = list(map(content_digest, encoded.prompt.images))
-        return self._preprocess.lay_out(encoded.unexpanded, encoded.inputs, digests, counted=counted)
+        return self._preprocess.lay_out(encoded.unexpanded, encoded.inputs, _names(encoded), counted=counted)
+
+    def _assembled(self, encoded: Encoded) -> dict[str, Any] | None:
+        """The same without running vLLM's processor, where that has been seen to come to the same."""
+        like = self._models.get(len(encoded.prompt.images))
+        return like and self._preprocess.assemble(like, encoded.prefix, encoded.inputs, _names(encoded))
+
+    def _learn(self, shared: dict[str, Any], encoded: Encoded) -> None:
+        """See, with the first prompt of so many images, whether assembling comes to what vLLM's processor laid out."""
+        images = len(encoded.prompt.images)
+        if images in self._models:
+            return
+        self._models[images] = None
+        try:
+            made = self._preprocess.assemble(shared, encoded.prefix, encoded.inputs, _names(encoded))
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            log.info("vLLM's input is not assembled without its processor: %s", one_line(error))
+            return
+        names = ("mm_hashes", "mm_placeholders")
+        if made is not None and same_input(shared, made) and all(made[name] == shared[name] for name in names):
+            self._models[images] = {**shared, "mm_kwargs": {}, "mm_hashes": {}}  # whose images are not kept
 
     def _ready(self, prompt: Prompt, split: Split, shared: Mapping[str, Any]) -> Ready | Scored:
         expanded = shared["prompt_token_ids"]
@@ -189,6 +210,11 @@ class Preparer:
         plan = plan_requests(split.suffixes, split.scored_from)
         least = least_positions(len(kept), split.suffixes)
         return Ready(prompt, {**shared, "prompt_token_ids": kept}, plan, least, _nbytes(shared))
+
+
+def _names(encoded: Encoded) -> list[str]:
+    """What tells its images from others in vLLM's caches."""
+    return list(map(content_digest, encoded.prompt.images))
 
 
 def _nbytes(shared: Mapping[str, Any]) -> int:

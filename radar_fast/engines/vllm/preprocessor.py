@@ -61,6 +61,40 @@ class Preprocessor:
         with self._image_processor.giving(dict(features)):
             return self._run(prefix, [stand_in() for _ in uuids], uuids)
 
+    def assemble(
+        self, like: Mapping[str, Any], prefix: Sequence[int], features: Mapping[str, torch.Tensor], uuids: Sequence[str]
+    ) -> dict[str, Any] | None:
+        """What :meth:`lay_out` gives, without running the processor: its own account of which rows of ``features`` are
+        whose, and each image's place where a run of image tokens is.
+
+        Args:
+            like: what :meth:`lay_out` gave of another sample.
+            prefix: token ids, image tokens expanded.
+            features: as for :meth:`lay_out`.
+            uuids: likewise.
+
+        Returns:
+            The engine input; None where the runs are not as many as the images. Whether it is the right one, the
+            caller has to see once, by doing both.
+        """
+        from transformers import BatchFeature
+        from vllm.multimodal.inputs import MultiModalKwargsItems, PlaceholderRange
+
+        [place, *_] = like["mm_placeholders"]["image"]
+        token = like["prompt_token_ids"][place.offset]
+        runs = _runs(prefix, token)
+        if len(runs) != len(uuids):
+            return None
+        made = BatchFeature(dict(features))
+        items = MultiModalKwargsItems.from_hf_inputs(made, self._processor()._get_mm_fields_config(made, {}))
+        return {
+            **like,
+            "prompt_token_ids": list(prefix),
+            "mm_kwargs": items,
+            "mm_hashes": {"image": list(uuids)},
+            "mm_placeholders": {"image": [PlaceholderRange(offset=start, length=length) for start, length in runs]},
+        }
+
     def _run(self, prefix: Sequence[int], images: Sequence[Any], uuids: Sequence[str]) -> dict[str, Any]:
         processor = self._processor()
         items = processor.info.parse_mm_data({"image": list(images)})
@@ -120,8 +154,21 @@ def without_sent_images(engine: Any, engine_input: Mapping[str, Any]) -> dict[st
     return {**engine_input, "mm_kwargs": kwargs}
 
 
+def _runs(tokens: Sequence[int], token: int) -> list[tuple[int, int]]:
+    """(start, length) of each run of a token."""
+    found: list[tuple[int, int]] = []
+    stop = 0
+    for start in (index for index, each in enumerate(tokens) if each == token):
+        if start < stop:
+            continue
+        stop = next((index for index in range(start, len(tokens)) if tokens[index] != token), len(tokens))
+        found.append((start, stop - start))
+    return found
+
+
 def same_input(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two engine inputs have the same tokens and, to the bit, the same tensors."""
+    """Whether two engine inputs have the same tokens and, to the bit, the same tensors. Their images may go by other
+    names."""
     if one["prompt_token_ids"] != other["prompt_token_ids"] or set(one["mm_kwargs"]) != set(other["mm_kwargs"]):
         return False
     for modality, items in one["mm_kwargs"].items():
