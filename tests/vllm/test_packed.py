@@ -26,6 +26,7 @@ from radar_fast.engines.vllm.packed_gate import reason_against
 from radar_fast.engines.vllm.packed_layout import PACKED, Layout, Nonces, PackedRequest, pack
 from radar_fast.engines.vllm.packed_step import plan_step
 from radar_fast.engines.vllm.prepare import Ready
+from radar_fast.engines.vllm.preprocessor import Preprocessor
 from radar_fast.protocols import Protocol
 from radar_fast.readers import open_reader
 from radar_fast.sample import Sample
@@ -326,3 +327,33 @@ def test_a_layout_travels_as_numbers_and_bytes() -> None:
     assert again is not None
     assert all(np.array_equal(getattr(again, name), getattr(layout, name)) for name in ("paths", *arrays))
     assert Layout.of({}) is None
+
+
+def test_an_input_that_would_be_assembled_otherwise_is_laid_out_by_the_processor(
+    demo: Path, series: tuple[VllmEngine, Protocol], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is assembled only once one has been seen to come to the same."""
+    engine, protocol = series
+    samples = [s for s in open_reader(demo / "mini-m3") if s.reason is None and len(s.images) == 1][:12]
+    assembled = Preprocessor.assemble
+
+    def with_places_beside(*words: Any) -> Any:
+        made = assembled(*words)
+        assert made is not None
+        [place] = made["mm_placeholders"]["image"]
+        return {**made, "mm_placeholders": {"image": [replace(place, offset=place.offset + 1)]}}
+
+    right = scored_by(engine, protocol, samples)
+    with monkeypatch.context() as patched:
+        patched.setattr(engine._preparer, "_models", {})
+        patched.setattr(Preprocessor, "assemble", with_places_beside)
+        engine.drop_caches()
+        runs = engine._preparer.processor_runs
+        assert largest_difference(scored_by(engine, protocol, samples), right) <= BOUND
+        assert engine._preparer.processor_runs == runs + len(samples)
+    engine.drop_caches()
+    with monkeypatch.context() as patched:
+        patched.setattr(engine._preparer, "_models", {})
+        runs = engine._preparer.processor_runs
+        assert largest_difference(scored_by(engine, protocol, samples), right) <= BOUND
+        assert engine._preparer.processor_runs < runs + len(samples)
