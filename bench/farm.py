@@ -55,27 +55,37 @@ def overhead(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     counts = [int(count) for count in (args.engines or "1,2,4,8").split(",")]
     ray.init(address="local", num_cpus=max(counts), include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     rates: dict[str, list[float]] = {}
+    driver: dict[str, list[float]] = {}
     for repeat in range(args.repeats):
         out = folder / f"one-{repeat}"
         started = time.perf_counter()
         score(RunConfig(engine="fake", data=data, out=out))
         rates.setdefault("one process", []).append(args.samples / (time.perf_counter() - started))
         for count in counts:
-            states: list[FarmState] = []
+            states: list[tuple[FarmState, float]] = []
+
+            def watch(state: FarmState, states: list[tuple[FarmState, float]] = states) -> None:
+                states.append((state, time.process_time()))
+
             score_farm(
                 RunConfig(engine="fake", data=data, out=folder / f"farm-{count}-{repeat}"),
                 farm=FarmOptions(engines=count, cpus_per_engine=1),
-                watch=states.append,
+                watch=watch,
             )
             # Until all is recorded: the summary is the same for all, and no part of the driver's loop.
-            last = next(state for state in states if state.fresh == args.samples)
-            rates.setdefault(f"farm, {count} engines", []).append(last.rate)
+            last, end = next(each for each in states if each[0].fresh == args.samples)
+            began = next(cpu for state, cpu in states if state.seconds)
+            name = f"farm, {count} engines"
+            rates.setdefault(name, []).append(last.rate)
+            driver.setdefault(name, []).append((last.fresh - states[0][0].fresh) / (end - began))
     ray.shutdown()
-    medians = {name: round(statistics.median(values), 1) for name, values in rates.items()}
-    print(f"{args.samples} samples, median of {args.repeats}\n{'':20} samples/s")
+    medians, of_driver = (
+        {name: round(statistics.median(values), 1) for name, values in each.items()} for each in (rates, driver)
+    )
+    print(f"{args.samples} samples, median of {args.repeats}\n{'':20} samples/s  a CPU second of the driver")
     for name, rate in medians.items():
-        print(f"{name:20} {rate:9.0f}")
-    return {"samples": args.samples, "samples_per_second": medians, "all": rates}
+        print(f"{name:20} {rate:9.0f}  {of_driver.get(name, 0):9.0f}")
+    return {"samples": args.samples, "samples_per_second": medians, "per_driver_cpu_second": of_driver, "all": rates}
 
 
 def commands(args: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -65,7 +65,10 @@ def disturbed(farm: list[str], out: Path, kills: list[str]) -> tuple[list[str], 
                 time.sleep(0.05)
                 if not kills or recorded(out) <= before or not (pid := victim(kills[0], driver.pid, out)):
                     continue
-                os.kill(pid, signal.SIGKILL)
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:  # farm.json is two seconds old
+                    continue
                 print(f"{kills[0]:7} killed at {recorded(out)} samples", flush=True)
                 killed.append(kills.pop(0))
                 before = recorded(out)
