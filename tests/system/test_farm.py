@@ -117,6 +117,7 @@ def below(pid: int) -> list[int]:
     return found
 
 
+@pytest.mark.full
 def test_on_the_command_line(tmp_path: Path) -> None:
     """A cluster of its own; a folder that ``score`` goes on with, or in this case knows as done."""
     data = write_questions(tmp_path / "q.jsonl", 1000)
