@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from radar_fast.protocols import Protocol, open_protocol
     from radar_fast.readers import Format, Reader, ReaderOptions, Selection, open_reader
     from radar_fast.results.comparison import compare
-    from radar_fast.results.difference import Comparison, Difference
+    from radar_fast.results.difference import Change, Comparison, Difference
+    from radar_fast.results.growth import Curve, Flips, Growth, SampleTable, Step, Trend, growth
     from radar_fast.results.measures import Measure
     from radar_fast.results.summary import Entry, Estimate, Summary
     from radar_fast.run import aggregate, score, summarize
@@ -75,7 +76,8 @@ _HOMES = {
     "own_samples": ("score_samples",),
     "readers": ("Format", "Reader", "ReaderOptions", "Selection", "open_reader"),
     "results.comparison": ("compare",),
-    "results.difference": ("Comparison", "Difference"),
+    "results.difference": ("Change", "Comparison", "Difference"),
+    "results.growth": ("Curve", "Flips", "Growth", "SampleTable", "Step", "Trend", "growth"),
     "results.summary": ("Entry", "Estimate", "Summary"),
     "run": ("aggregate", "score", "summarize"),
     "sample": (
@@ -120,9 +122,11 @@ __all__ = [
     "ENGINES",
     "BusyError",
     "Candidate",
+    "Change",
     "Checkpoint",
     "Comparison",
     "Conditions",
+    "Curve",
     "DataError",
     "Difference",
     "EmbeddedImage",
@@ -137,7 +141,9 @@ __all__ = [
     "FailedRun",
     "FarmOptions",
     "FarmState",
+    "Flips",
     "Format",
+    "Growth",
     "ImageFile",
     "IncompleteError",
     "Markup",
@@ -155,15 +161,19 @@ __all__ = [
     "ResultsError",
     "RunConfig",
     "Sample",
+    "SampleTable",
     "Scored",
     "ScoredRun",
     "Selection",
     "SilentProgress",
+    "Step",
     "Summary",
+    "Trend",
     "UsageError",
     "__version__",
     "aggregate",
     "compare",
+    "growth",
     "open_engine",
     "open_protocol",
     "open_reader",

@@ -16,7 +16,10 @@ from click.exceptions import Abort, NoSuchOption
 from radar_fast.cli.bench import bench
 from radar_fast.cli.data import convert, inspect
 from radar_fast.cli.demo import demo
+from radar_fast.cli.export import export
 from radar_fast.cli.farm import farm
+from radar_fast.cli.gate import gate
+from radar_fast.cli.growth import growth
 from radar_fast.cli.help import HELP, Command
 from radar_fast.cli.jobs import status
 from radar_fast.cli.merge import merge
@@ -89,7 +92,7 @@ _COMPLETION = 'Completion in bash: eval "$(_RADAR_FAST_COMPLETE=bash_source rada
 @click.version_option(package_name="radar-fast")
 @click.command_panel("Scoring", commands=["score", "farm", "watch", "demo"])
 @click.command_panel("Benchmarks and checkpoints", commands=["inspect", "convert", "models", "compose"])
-@click.command_panel("Results", commands=["status", "summarize", "merge", "compare"])
+@click.command_panel("Results", commands=["status", "summarize", "merge", "compare", "growth", "gate", "export"])
 @click.command_panel("Speed", commands=["bench"])
 def main() -> None:
     """RADAR's Soft Discrimination Score for multimodal checkpoints: how much does a checkpoint prefer the correct
@@ -101,5 +104,8 @@ def main() -> None:
     logging.basicConfig(format="radar-fast: %(message)s", level=logging.WARNING)
 
 
-for _command in (score, farm, watch, demo, inspect, convert, models, compose, status, summarize, merge, compare, bench):
+_SCORING = (score, farm, watch, demo)
+_DATA = (inspect, convert, models, compose)
+_RESULTS = (status, summarize, merge, compare, growth, gate, export)
+for _command in (*_SCORING, *_DATA, *_RESULTS, bench):
     main.add_command(_command)

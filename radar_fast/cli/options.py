@@ -39,6 +39,7 @@ __all__ = [
     "shard_asked_for",
     "step_option",
     "symlink_option",
+    "track_option",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -80,6 +81,12 @@ def _candidates() -> tuple[str, ...]:
     from radar_fast.conditions import CANDIDATES
 
     return CANDIDATES
+
+
+def _trackers() -> tuple[str, ...]:
+    from radar_fast.trackers import TRACKERS
+
+    return TRACKERS
 
 
 def _without() -> tuple[str, ...]:
@@ -289,6 +296,18 @@ def symlink_option(panel: str = ADVANCED) -> Callable[[Function], Function]:
     """``follow_symlinks``."""
     return click.option(
         "--follow-symlinks", is_flag=True, panel=panel, help="Read images that links in DATA point to outside of it."
+    )
+
+
+def track_option(panel: str = OUTPUT) -> Callable[[Function], Function]:
+    """``track``."""
+    return click.option(
+        "--track",
+        type=Choice(_trackers),
+        multiple=True,
+        panel=panel,
+        help="Tell a tracker each checkpoint that is scored, the training step being its axis: wandb, tensorboard, "
+        "mlflow or trackio. Files go to OUT/tracking. May be repeated.",
     )
 
 

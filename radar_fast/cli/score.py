@@ -7,7 +7,7 @@ import rich_click as click
 from radar_fast.cli.asked import shown_prompts
 from radar_fast.cli.config_file import ConfiguredCommand
 from radar_fast.cli.config_file import print_config as print_options
-from radar_fast.cli.options import ADVANCED, shard_asked_for
+from radar_fast.cli.options import ADVANCED, shard_asked_for, track_option
 from radar_fast.cli.scoring import STATUSES, configured, scoring_options, show
 from radar_fast.cli.status import INTERRUPTED, leave
 
@@ -26,7 +26,7 @@ _SHOW_PROMPT = click.option(
 
 
 @click.command(cls=ConfiguredCommand, epilog=STATUSES)
-@scoring_options(shards=True, last=[_SHOW_PROMPT])
+@scoring_options(shards=True, last=[_SHOW_PROMPT, track_option()])
 def score(
     models: tuple[str, ...],
     data: tuple[str, ...],
@@ -36,6 +36,7 @@ def score(
     events: str | None,
     print_config: bool,
     show_prompt: int | None,
+    track: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Score checkpoints on benchmarks: how much does each prefer the correct answers?
@@ -51,7 +52,11 @@ def score(
     from radar_fast.terminal.events import EventProgress
     from radar_fast.terminal.output import standard_output
     from radar_fast.terminal.progress import progress_on
+    from radar_fast.trackers import check_tracker
+    from radar_fast.trackers.progress import TrackingProgress
 
+    for tracker in track:
+        check_tracker("track", tracker)
     console = standard_output(for_events=events == "-")
     progress = progress_on(console, verbose=verbose)
     config, folders, benchmarks = configured(models, data, options, shard=shard_asked_for(shard, progress.say))
@@ -59,7 +64,8 @@ def score(
         for line in shown_prompts(config, show_prompt):
             click.echo(line)
         return
-    teller = EventProgress(events, progress)
+    tracking = TrackingProgress(track, config.out / "tracking", progress)
+    teller = EventProgress(events, tracking)
     try:
         from radar_fast.series import NAME, score_series
 
@@ -68,6 +74,7 @@ def score(
         click.echo(f"\nradar-fast: {_kept(progress)}; run the same command again", err=True)  # below the ^C
         leave(INTERRUPTED)
     finally:
+        tracking.close()
         teller.close()
     show(console, runs, config.out, _pace(progress, len(runs)), verbose=verbose, several=len(benchmarks) > 1)
 

@@ -9,12 +9,16 @@ from radar_fast.sample import ReasonKind
 if TYPE_CHECKING:
     from radar_fast.results.summary import Summary
 
-__all__ = ["INTERRUPTED", "TRY_AGAIN", "UNSCORED", "WRONG", "exit_by", "leave"]
+__all__ = ["INTERRUPTED", "NO_GO", "TRY_AGAIN", "UNDECIDED", "UNSCORED", "WRONG", "exit_by", "leave"]
 
 UNSCORED = 1
 """Done, but something was left out: samples that could not be scored, or did not fit."""
 WRONG = 2
 """The input or the usage is wrong; nothing was done."""
+NO_GO = 1
+"""Of a gate: a rule is broken."""
+UNDECIDED = 3
+"""Of a gate: no rule is broken, but not all are met with the confidence asked for."""
 TRY_AGAIN = 75
 """The same command may succeed later: ``EX_TEMPFAIL`` of sysexits.h."""
 INTERRUPTED = 130

@@ -10,12 +10,13 @@ from radar_fast.util.choices import did_you_mean
 
 __all__ = ["SCHEMAS", "schema"]
 
-SCHEMAS = ("run", "samples", "summary")
-"""The files of a result folder that have a schema: ``run.json``, a line of ``samples.jsonl``, ``summary.json``."""
+SCHEMAS = ("run", "samples", "summary", "growth")
+"""The files that have a schema: ``run.json``, a line of ``samples.jsonl``, ``summary.json``, and what ``radar-fast
+growth --json`` writes."""
 
 
 def schema(name: str) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a file of a result folder: one of :data:`SCHEMAS`.
+    """The JSON Schema (draft 2020-12) of a file: one of :data:`SCHEMAS`.
 
     Raises:
         UsageError: another name.

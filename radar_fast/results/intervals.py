@@ -4,12 +4,16 @@ With the mean of all samples and the means of all but each cluster's, the jackkn
 
     (G - 1) / G * sum over clusters of (mean without the cluster - mean)^2
 
-for G clusters, and the interval takes Student's t with G - 1 degrees of freedom. This is CV3 of J. G. MacKinnon, M. O.
+for G clusters, and the interval takes Student's t. This is CV3 of J. G. MacKinnon, M. O.
 Nielsen and M. D. Webb, "Cluster-robust inference: a guide to empirical practice", Journal of Econometrics 232 (2023),
 272-299, who recommend it for few or unequal clusters; its origin is J. W. Tukey's jackknife (1958). Where each sample
-is a cluster of its own it is the usual interval of a mean, s / sqrt(n) with t. docs/notes/statistics.md has its
-coverage beside that of a percentile bootstrap, which it has replaced: that of few clusters promises what it does not
-keep.
+is a cluster of its own it is the usual interval of a mean, s / sqrt(n) with t.
+
+The degrees of freedom are one less than the number of clusters, as far as those are of one size: of clusters with n
+samples each it is (sum n)^2 / sum n^2 (L. Kish, Survey Sampling, 1965, 11.7), which a few large ones make small. That
+unequal clusters need fewer is known from R. M. Bell and D. F. McCaffrey, "Bias reduction in standard errors for linear
+regression with multi-stage samples", Survey Methodology 28 (2002), 169-181. docs/notes/statistics.md has the coverage
+beside that of a percentile bootstrap, which this has replaced: that of few clusters promises what it does not keep.
 
 A mean over groups ("macro") is the unweighted mean of each group's mean, as the published scripts take it over the
 files of a directory. A cluster is then left out of all groups at once, and the degrees of freedom are Satterthwaite's
@@ -143,11 +147,17 @@ class Design:
             return within, float(within[0])
         return within, float(np.sum(np.bincount(self._cluster, weights=moved) ** 2)) / groups**2
 
+    def freedoms(self) -> Floats:
+        """(groups,): degrees of freedom of each group's variance, at least 1."""
+        total = np.bincount(self._group, weights=self._count)
+        squares = np.bincount(self._group, weights=self._count**2)
+        return np.maximum(1.0, total**2 / squares - 1)
+
     def freedom(self, within: Floats) -> float:
-        """Degrees of freedom, from the variances of the groups' means."""
-        cells = np.bincount(self._group).astype(np.float64)
-        spent = float(np.sum(within**2 / (cells - 1)))
-        return float(np.sum(within)) ** 2 / spent if spent else float(cells.min() - 1)
+        """Degrees of freedom of the mean over groups, from the variances of the groups' means."""
+        freedoms = self.freedoms()
+        spent = float(np.sum(within**2 / freedoms))
+        return float(np.sum(within)) ** 2 / spent if spent else float(freedoms.min())
 
 
 def cluster_means(design: Design, columns: Sequence[Floats]) -> list[Mean | None]:
@@ -160,7 +170,7 @@ def cluster_means(design: Design, columns: Sequence[Floats]) -> list[Mean | None
         elif not design.enough:
             means.append(Mean(value, None, math.inf))
         elif np.ptp(values) == 0:  # else rounding would give it a width
-            means.append(Mean(value, 0.0, design.clusters - 1))
+            means.append(Mean(value, 0.0, float(design.freedoms().min())))
         else:
             within, variance = design.errors(values)
             means.append(Mean(value, math.sqrt(variance), design.freedom(within)))
@@ -188,7 +198,7 @@ def share_interval(design: Design, values: Floats, confidence: float) -> tuple[f
     if not design.enough:
         return None, None
     within, variance = design.errors(values)
-    cells = np.bincount(design._group)
+    cells, freedoms = np.bincount(design._group), design.freedoms()
     ends = []
     for number, places in enumerate(design.members):
         count = float(len(places))
@@ -197,7 +207,7 @@ def share_interval(design: Design, values: Floats, confidence: float) -> tuple[f
         if clusters == count:
             quantile = two_sided_quantile(confidence, math.inf)
         else:
-            quantile = two_sided_quantile(confidence, clusters - 1)
+            quantile = two_sided_quantile(confidence, float(freedoms[number]))
             simple = share * (1 - share) / (count - 1)
             count = count / max(1.0, float(within[number]) / simple) if simple else float(clusters)
         ends.append((share, *wilson(share * count, count, quantile)))

@@ -21,7 +21,7 @@ FOR_USERS = [page for page in PAGES if page.name not in NOT_OF_TODAY and "notes"
 OTHER_PROGRAMS = re.compile(
     r"(?:vllm serve|radar_fast\.engines\.vllm\.serve) (?:.*\\\n)*.*|pip install [^`\n]*|bench/record.py.* --|--gres"
     r"|--api-key|--additional-config|--mm-processor-kwargs|--allowed-media-domains|--middleware|--only|--seed|--seconds"
-    r"|(?<=--slurm )'[^']*'|ray start [^`\n]*"
+    r"|(?<=--slurm )'[^']*'|ray start [^`\n]*|tensorboard --logdir"
 )
 """What the pages show of other programs' options."""
 
@@ -79,7 +79,7 @@ def test_what_is_needed_is_among_the_tested_versions() -> None:
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    tested = [need for extra in extras.keys() - {"vllm", "flash-attn"} for need in extras[extra]]
+    tested = [need for extra in extras.keys() - {"vllm", "flash-attn", "mlflow", "trackio"} for need in extras[extra]]
     for need in [*project["dependencies"], *tested]:
         name = re.match(r"[\w-]+", need)
         assert name is not None

@@ -23,6 +23,8 @@ LAYERS: tuple[set[str], ...] = (
     {"oddities"},
     {"models", "readers", "conditions", "results"},
     {"protocols", "inspection", "writers", "terminal"},
+    {"gate", "trackers"},
+    {"exports"},
     {"engines.options", "engines.stream"},
     {"engines.base", "engines.device", "engines.head"},
     {"engines.encode", "engines.fake"},

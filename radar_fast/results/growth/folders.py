@@ -12,7 +12,7 @@ from radar_fast.results.manifest import Manifest
 from radar_fast.steps import named_step
 from radar_fast.util.paths import checked_path
 
-__all__ = ["Found", "Run", "find_runs"]
+__all__ = ["Found", "Run", "find_runs", "run_step"]
 
 _DEPTH = 3
 """How far below a named folder result folders are looked for: OUT/BENCHMARK/CHECKPOINT, and one more."""
@@ -94,14 +94,14 @@ def find_runs(paths: Sequence[str | Path]) -> Found:
             continue
         manifest = files.manifest()
         name = folder.resolve().name
-        runs.append(Run(folder, name, _step(folder, manifest), manifest))
+        runs.append(Run(folder, name, run_step(folder, manifest), manifest))
     if not runs:
         raise ResultsError(f"{paths[0]}: no run in it has samples yet; score one checkpoint at least")
     runs.sort(key=lambda run: (run.number is None, run.number or 0, run.name, str(run.folder)))
     return Found(tuple(runs), tuple(notes))
 
 
-def _step(folder: Path, manifest: Manifest) -> int | None:
+def run_step(folder: Path, manifest: Manifest) -> int | None:
     """A run's training step: as it was written down, or as its own folder says, which may be no more than a number."""
     if manifest.step is not None:
         return manifest.step
