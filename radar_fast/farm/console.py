@@ -25,8 +25,9 @@ class FarmConsole(ConsoleProgress):
         """How fast it was, to stand before where results are."""
         if self.last is None or not self.last.fresh:
             return "nothing was left to score; "
+        count = len(self.last.engines)
         seconds = f"{self.last.seconds:.0f} s"
-        return f"{self.last.fresh} samples in {seconds} with {len(self.last.engines)} engines; "
+        return f"{self.last.fresh} samples in {seconds} with {count} engine{'s' if count > 1 else ''}; "
 
     def kept(self) -> str:
         """What an interrupted farm leaves."""

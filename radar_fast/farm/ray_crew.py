@@ -177,10 +177,9 @@ class RayCrew(Crew):
     def close(self) -> None:
         """As :class:`Crew`: those that are idle close what they have open."""
         idle = [actor for number, actor in self._actors.items() if number in self._nodes]
-        with contextlib.suppress(RayError):
-            ray.wait(
-                [actor.close.remote() for actor in idle], num_returns=len(idle), timeout=CLOSE_SECONDS
-            ) if idle else 0
+        if idle:
+            with contextlib.suppress(RayError):
+                ray.wait([actor.close.remote() for actor in idle], num_returns=len(idle), timeout=CLOSE_SECONDS)
         for engine in list(self._actors):
             self.end(engine)
         for group in self._groups.values():
@@ -256,9 +255,10 @@ def cluster(address: str, *, cpus: float, say: Callable[[str], None]) -> Iterato
 
 def _joined(address: str, cpus: float, ours: contextlib.ExitStack) -> bool:
     """Whether there was a cluster; else one is started, and ``ours`` holds what watches over it."""
-    quiet = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": None}
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     with _signals_as_they_were():
         if address != "local":
+            _see_that_somebody_answers(address)
             try:
                 ray.init(address=address, **quiet)
             except Exception as error:  # of many kinds, by what is wrong
@@ -271,7 +271,7 @@ def _joined(address: str, cpus: float, ours: contextlib.ExitStack) -> bool:
         for left in reversed(range(TRIES)):
             try:
                 with ending_with_us():
-                    ray.init(address="local", num_cpus=cores, **{**quiet, "include_dashboard": False})
+                    ray.init(address="local", num_cpus=cores, include_dashboard=False, **quiet)
             except Exception as error:
                 ray.shutdown()
                 end_started_by(name_of(os.getpid()))  # what has started stays, as if it were needed
@@ -280,6 +280,19 @@ def _joined(address: str, cpus: float, ours: contextlib.ExitStack) -> bool:
             else:
                 break
     return False
+
+
+def _see_that_somebody_answers(address: str) -> None:
+    """Ray itself tries for minutes. Raises UsageError."""
+    host, colon, port = address.rpartition(":")
+    if address == "auto" or "://" in address:
+        return
+    if not (colon and host and port.isdecimal()):
+        raise UsageError(f"--address {address}: is auto, local, or HOST:PORT, as `ray start --head` says it")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--address {address}: there is no Ray cluster: {one_line(error)}") from None
 
 
 def machines() -> Sequence[Machine]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from radar_fast.results.folder import ResultFolder
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -39,8 +41,10 @@ def test_a_farm_in_a_program(demo: Path, tmp_path: Path) -> None:
     models = [demo / "checkpoints" / step for step in ("step-100", "step-1600")]
     said = run("farm.py", demo / "mini-m3", tmp_path / "out", *models, RAY_ADDRESS="local")
     told = [line for line in said.splitlines() if "SDS" in line]
-    assert [line.split(":")[0] for line in told] == ["step-100", "step-1600"]
-    assert all(line.endswith("over 256 samples") for line in told)
+    for line, model in zip(told, models, strict=True):
+        overall = ResultFolder(tmp_path / "out" / model.name).read_summary().overall
+        assert line == f"{model.name}: SDS {overall.sds:.4f} over {overall.scored} samples"
+        assert overall.scored + overall.unscored == 256
 
 
 @pytest.mark.full

@@ -140,6 +140,16 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert {log.name for log in (tmp_path / "out" / "logs").iterdir()} == {"engine-0.log", "engine-1.log"}
 
 
+@pytest.mark.parametrize(
+    ("address", "told"), [("127.0.0.1:1", "there is no Ray cluster"), ("head", "is auto, local, or HOST:PORT")]
+)
+def test_no_cluster(tmp_path: Path, address: str, told: str) -> None:
+    data = write_questions(tmp_path / "q.jsonl", 10)
+    result = run_cli("farm", "--engine", "fake", "--data", data, "--out", tmp_path / "out", "--address", address)
+    assert result.exit_code == 2
+    assert f"--address {address}: {told}" in result.stderr
+
+
 @pytest.mark.full
 def test_checkpoints_to_the_bit_whoever_is_killed(demo: Path, tmp_path: Path, cluster: Any) -> None:  # noqa: ARG001
     """On transformers: an engine, then an encoding worker; a third checkpoint is half a file."""
