@@ -288,7 +288,7 @@ def _prepare() -> None:
 
 
 def _attack(name: str, attempt: Callable[[random.Random, Path], None]) -> Attack:
-    return Attack(name, attempt, (RadarError,), _prepare)
+    return Attack(name, attempt, (RadarError,), _prepare, few=1)
 
 
 ATTACKS: tuple[Attack, ...] = (

@@ -48,6 +48,8 @@ class Attack:
     """How bad input is refused."""
     prepare: Callable[[], None] = _nothing
     """Imports, and whatever else is not to be counted with the first attempt."""
+    few: int = 9
+    """How many attempts are enough where there is little time."""
 
 
 @dataclass
@@ -72,11 +74,15 @@ class Row:
 
 
 def attack(
-    attacks: Sequence[Attack], seconds: float, first_seed: int = 0, done: Callable[[Row], None] = lambda _: None
+    attacks: Sequence[Attack],
+    seconds: float | None,
+    first_seed: int = 0,
+    done: Callable[[Row], None] = lambda _: None,
 ) -> list[Row]:
     """Spend the seconds on the classes in equal shares; those in a row that prepare the same share a process.
 
-    ``done`` is told of each class as it ends.
+    Without seconds, each class gets as many attempts as are :attr:`Attack.few`, the same on every machine. ``done`` is
+    told of each class as it ends.
     """
     rows: list[Row] = []
     for _, group in groupby(attacks, key=lambda each: each.prepare):
@@ -84,17 +90,18 @@ def attack(
         victim = _Victim(alike)
         try:
             for place, each in enumerate(alike):
-                rows.append(_one(each, place, seconds / len(attacks), first_seed, victim))
+                share = None if seconds is None else seconds / len(attacks)
+                rows.append(_one(each, place, share, first_seed, victim))
                 done(rows[-1])
         finally:
             victim.end()
     return rows
 
 
-def _one(each: Attack, place: int, seconds: float, seed: int, victim: "_Victim") -> Row:
+def _one(each: Attack, place: int, seconds: float | None, seed: int, victim: "_Victim") -> Row:
     row = Row(each.name)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end or not row.attempts:
+    end = time.monotonic() + (seconds or 0.0)
+    while not row.attempts or (row.attempts < each.few if seconds is None else time.monotonic() < end):
         outcome, detail, mib = victim.suffer(place, seed)
         row.attempts += 1
         row.peak_mib = max(row.peak_mib, mib)

@@ -1,4 +1,4 @@
-"""A minute of the attack; ``make attack`` is an hour of it."""
+"""A few attempts of each class, always the same; ``make attack`` makes others for an hour."""
 
 import random
 import sys
@@ -10,17 +10,16 @@ from attack_classes import ATTACKS
 from attack_frame import Attack, MismatchError, attack, table
 from attack_mutations import mutated_bytes, mutated_json
 
-SECONDS = 60.0
-FIRST_SEED = 20_261_125
+FIRST_SEED = 3000
 
 
 @pytest.mark.full
 def test_nothing_gets_through(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = attack(ATTACKS, SECONDS, FIRST_SEED)
+    rows = attack(ATTACKS, None, FIRST_SEED)
     with capsys.disabled():
         sys.stdout.write(f"\n{table(rows)}\n")
     assert not [failure for row in rows for failure in row.failures]
-    assert all(row.attempts for row in rows)
+    assert [row.attempts for row in rows] == [each.few for each in ATTACKS]
     assert all(row.peak_mib < 1024 for row in rows)
 
 
