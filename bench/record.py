@@ -1,17 +1,19 @@
 """Run ``radar-fast bench`` and keep what it says.
 
-    python bench/record.py NAME [--out bench/results] -- ARGUMENTS OF radar-fast bench
+    python bench/record.py NAME [--out bench/results] [--seconds S] -- ARGUMENTS OF radar-fast bench
     python bench/record.py NAME [--out bench/results]
 
-The first appends the run's JSON line to NAME.jsonl and writes NAME.md anew from all lines there; the second only writes
-NAME.md. To measure anew, delete NAME.jsonl.
+The first appends the run's JSON line to NAME.jsonl and writes NAME.md anew from all lines there; of a run that was cut
+off, what was known after its last round. The second only writes NAME.md. To measure anew, delete NAME.jsonl.
 """
 
 import argparse
 import io
 import json
+import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +28,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results")
+    parser.add_argument("--seconds", type=float, help="end the run after so long, and keep what is known")
     # By hand: argparse lets no option stand between a positional and a list of them.
     mine, dashes, theirs = _split(sys.argv[1:])
     args = parser.parse_args(mine)
     lines = args.out / f"{args.name}.jsonl"
     status = 0
     if dashes:
-        status, line = run(theirs)
+        status, line = run(theirs, args.seconds)
         if line is None:
             return status
+        args.out.mkdir(parents=True, exist_ok=True)
         with lines.open("a") as file:
             file.write(line + "\n")
     if not lines.is_file():
@@ -52,16 +56,39 @@ def _split(words: list[str]) -> tuple[list[str], bool, list[str]]:
     return words[:at], True, words[at + 1 :]
 
 
-def run(arguments: list[str]) -> tuple[int, str | None]:
-    """Show the run as it goes; its exit status, and its last line if that is a report."""
-    command = [sys.executable, "-u", "-m", "radar_fast", "bench", *arguments]
-    last = ""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            last = line.strip() or last
-    return process.returncode, last if process.returncode in (0, 1) and last.startswith("{") else None
+def run(arguments: list[str], seconds: float | None = None) -> tuple[int, str | None]:
+    """Show the run as it goes, and end it after ``seconds``.
+
+    Returns:
+        Its exit status, and its report as a line: the whole, or what was known of it when it was cut off; None where
+        nothing was.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        kept = Path(name) / "report.json"
+        command = [sys.executable, "-u", "-m", "radar_fast", "bench", *arguments, "--report", str(kept)]
+        process = subprocess.Popen(command)
+        try:
+            status = process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            print(f"cut off after {seconds:.0f} s", flush=True)
+            status = 1
+        finally:
+            end(process)
+        if not kept.is_file():
+            return status or 1, None
+        report = json.loads(kept.read_text())
+        report["command"] = shlex.join(["radar-fast", "bench", *arguments])  # as asked for, without our own option
+        return status, json.dumps(report)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """It ends its contenders before itself, if it is let."""
+    process.terminate()
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def page(name: str, reports: list[dict[str, Any]]) -> str:
@@ -79,6 +106,7 @@ def page(name: str, reports: list[dict[str, Any]]) -> str:
             f"{report['data']}; {tokens['least']} to {tokens['most']} tokens a prompt (median {tokens['median']:.0f}), "
             f"{report['answer_tokens']:.1f} an answer; {report['rounds']} rounds; matrix products at "
             f"{report['matrix_flops_per_second'] / 1e9:.0f} GFLOP/s.",
+            *([] if report.get("complete", True) else ["Cut off before its end."]),
             rendered(report),
         ]
     return "\n\n".join(parts) + "\n"

@@ -49,6 +49,8 @@ class LinearConfig:
     """Load through tensor descriptors where rows are aligned to 16 bytes; Hopper and later."""
     group: int = 8
     """Tiles of rows that go over the same part of the vocabulary together, for the L2's sake."""
+    persistent: int = 0
+    """Programs a processor of the chip, each walking over tiles; 0: a program a tile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,15 @@ class Generation:
     """fp32 operands: multiplied without TF32, on the ordinary units, so small tiles."""
     ragged_fp32: LinearConfig
     """fp32 operands of a D that is no multiple of 64."""
+    fused_from: int = 1
+    """Rows of 16-bit operands from which K2 serves; fewer go through the library's product and K1. 1 until both were
+    measured on that generation (bench/kernels.py prints where the fused kernel is the slower)."""
 
 
 MANY = 2**31
 
 _GATHER = GatherConfig(block_columns=4096, num_warps=8, programs=4096)
-_RAGGED = LinearConfig(64, 64, 32, num_warps=4, num_stages=2)
+_RAGGED = LinearConfig(64, 64, 32, num_warps=8, num_stages=2)  # with 4 sm_100 spills where D is 16
 _FP32 = LinearConfig(32, 32, 32, num_warps=4, num_stages=2)
 _RAGGED_FP32 = LinearConfig(32, 32, 16, num_warps=4, num_stages=2)  # at a depth of 32 sm_80 spills under a soft-cap
 

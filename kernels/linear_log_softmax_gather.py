@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from radar_fast.kernels import reference
-from radar_fast.kernels.configs import linear_config
+from radar_fast.kernels.configs import generation, linear_config
+from radar_fast.kernels.log_softmax_gather import log_softmax_gather
 from radar_fast.kernels.merge import merge_options, merge_row, settle
 from radar_fast.kernels.reference import Partials, merge_shards
 from radar_fast.kernels.runtime import (
@@ -29,6 +30,7 @@ from radar_fast.kernels.runtime import (
     choose,
     jit,
     on_device,
+    processors,
     two_dimensional,
 )
 
@@ -39,7 +41,7 @@ try:
 except ImportError:  # the kernel is then never called
     triton = tl = None
 
-__all__ = ["Partials", "linear_log_softmax_gather", "linear_log_softmax_partials", "merge_shards"]
+__all__ = ["Partials", "linear_log_softmax_gather", "linear_log_softmax_partials", "merge_shards", "unfused"]
 
 ROWS_A_LAUNCH = 4096
 """More rows go in several launches, so that what the tiles leave is bounded: 8 bytes a row and tile."""
@@ -63,7 +65,8 @@ def _softcapped(x: tl.tensor, cap: tl.tensor) -> tl.tensor:
 
 
 @jit
-def _tile_kernel(
+def _tile(
+    program: tl.tensor,
     hidden: tl.tensor,
     weight: tl.tensor,
     bias: tl.tensor,
@@ -91,7 +94,6 @@ def _tile_kernel(
     # GROUP tiles of rows share a tile of the vocabulary before the next is read: it then comes from the L2.
     row_tiles = tl.cdiv(count, BLOCK_ROWS)
     column_tiles = tl.cdiv(size, BLOCK_COLUMNS)
-    program = tl.program_id(0)
     group = program // (GROUP * column_tiles)
     in_group = min(row_tiles - group * GROUP, GROUP)
     row_tile = group * GROUP + (program % (GROUP * column_tiles)) % in_group
@@ -141,6 +143,48 @@ def _tile_kernel(
     at = rows.to(tl.int64) * column_tiles + column_tile
     tl.store(tops + at, peak, mask=row_inside)
     tl.store(totals + at, total, mask=row_inside)
+
+
+@jit
+def _tile_kernel(
+    hidden: tl.tensor,
+    weight: tl.tensor,
+    bias: tl.tensor,
+    tops: tl.tensor,
+    totals: tl.tensor,
+    count: tl.tensor,
+    size: tl.tensor,
+    depth: tl.tensor,
+    hidden_stride: tl.tensor,
+    weight_stride: tl.tensor,
+    scale: tl.tensor,
+    softcap: tl.tensor,
+    BIAS: tl.constexpr,
+    SOFTCAP: tl.constexpr,
+    LOG2_E: tl.constexpr,
+    TMA: tl.constexpr,
+    EVEN_DEPTH: tl.constexpr,
+    UPCAST: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_COLUMNS: tl.constexpr,
+    BLOCK_DEPTH: tl.constexpr,
+    GROUP: tl.constexpr,
+    PERSISTENT: tl.constexpr,
+) -> None:
+    """A tile a program; or, persistent, as many programs as the chip runs at once, each walking over tiles."""
+    if PERSISTENT:
+        tiles = tl.cdiv(count, BLOCK_ROWS) * tl.cdiv(size, BLOCK_COLUMNS)
+        for program in range(tl.program_id(0), tiles, tl.num_programs(0)):
+            _tile(
+                program, hidden, weight, bias, tops, totals, count, size, depth, hidden_stride, weight_stride, scale,
+                softcap, BIAS, SOFTCAP, LOG2_E, TMA, EVEN_DEPTH, UPCAST, BLOCK_ROWS, BLOCK_COLUMNS, BLOCK_DEPTH, GROUP,
+            )  # fmt: skip
+    else:
+        _tile(
+            tl.program_id(0), hidden, weight, bias, tops, totals, count, size, depth, hidden_stride, weight_stride,
+            scale, softcap, BIAS, SOFTCAP, LOG2_E, TMA, EVEN_DEPTH, UPCAST, BLOCK_ROWS, BLOCK_COLUMNS, BLOCK_DEPTH,
+            GROUP,
+        )  # fmt: skip
 
 
 @jit
@@ -237,7 +281,10 @@ def _launch(
         top = torch.empty(0 if whole else len(x), device=hidden.device)
         logit = torch.empty(wanted.shape, device=hidden.device)
         total, logprob = torch.empty_like(top), torch.empty_like(logit)
-        _tile_kernel[(column_tiles * triton.cdiv(len(x), config.block_rows),)](
+        programs = column_tiles * triton.cdiv(len(x), config.block_rows)
+        if config.persistent:
+            programs = min(programs, config.persistent * processors(hidden.device))
+        _tile_kernel[(programs,)](
             _described(x, config.block_rows, config.block_depth) if tma else x,
             w,
             weight if bias is None else bias,
@@ -260,6 +307,7 @@ def _launch(
             BLOCK_COLUMNS=config.block_columns,
             BLOCK_DEPTH=config.block_depth,
             GROUP=config.group,
+            PERSISTENT=config.persistent > 0,
             num_warps=config.num_warps,
             num_stages=config.num_stages,
         )
@@ -297,6 +345,40 @@ def _launch(
     return top, total, logit, logprob
 
 
+def unfused(
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    targets: torch.Tensor,
+    bias: torch.Tensor | None,
+    scale: float,
+    softcap: float | None,
+    size: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same by a product and K1, with logits in memory, fp32 too: for so few rows that the library's product wins.
+
+    16-bit operands only: of fp32 ones the library may make TF32.
+
+    Args:
+        hidden: [N, D].
+        weight: [V, D].
+        targets: [N, K].
+        bias: [V] or None.
+        scale, softcap: as in :func:`linear_log_softmax_gather`.
+        size: how many of the weight's rows are vocabulary.
+    """
+    if hidden.is_cuda:
+        z = torch.mm(hidden, weight[:size].t(), out_dtype=torch.float32)
+    else:  # interpreted: on a CPU torch has no such product
+        z = hidden.float() @ weight[:size].float().t()
+    if bias is not None:
+        z += bias[:size]
+    if scale != 1.0:
+        z *= scale
+    if softcap is not None:
+        z.div_(softcap).tanh_().mul_(softcap)
+    return log_softmax_gather(z, targets, impl="triton")
+
+
 @torch.library.custom_op("radar_fast::linear_log_softmax_gather", mutates_args=())
 def _gather(
     hidden: torch.Tensor,
@@ -312,6 +394,8 @@ def _gather(
         return torch.empty(targets.shape, device=hidden.device), torch.empty(targets.shape, device=hidden.device)
     if impl == "triton":
         with on_device(hidden.device):
+            if hidden.dtype != torch.float32 and len(hidden) < generation(capability(hidden.device)).fused_from:
+                return unfused(hidden, weight, targets, bias, scale, softcap, size)
             _, _, logit, logprob = _launch(hidden, weight, targets, bias, scale, softcap, 0, size, whole=True)
         return logit, logprob
     partials = reference.linear_log_softmax_partials(hidden, weight, targets, bias, scale, softcap, size)

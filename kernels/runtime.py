@@ -24,6 +24,7 @@ __all__ = [
     "choose",
     "jit",
     "on_device",
+    "processors",
     "two_dimensional",
 ]
 
@@ -73,6 +74,11 @@ def capability(device: torch.device) -> tuple[int, int] | None:
     if device.type != "cuda" or torch.version.hip is not None:
         return None
     return torch.cuda.get_device_capability(device)
+
+
+def processors(device: torch.device) -> int:
+    """How many programs an NVIDIA GPU runs side by side, one a multiprocessor; of anything else a few."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
 
 
 def choose(impl: str, device: torch.device) -> str:

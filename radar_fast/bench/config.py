@@ -43,6 +43,9 @@ class BenchConfig:
     """Samples a round."""
     rounds: int = 3
     """Timed rounds, after one that is not."""
+    seconds: float | None = None
+    """About how long all timed rounds of a contender may take together: a slow one scores the first samples only. None:
+    all score all."""
     words: int = 0
     """Before a generated question: for prompts that are long texts."""
     size: tuple[int, int] = (336, 1000)
@@ -55,6 +58,8 @@ class BenchConfig:
     """Largest area, likewise."""
     options: EngineOptions = field(default_factory=EngineOptions)
     """As for ``score``; each contender gets those that it takes."""
+    report: Path | None = None
+    """Where the report is written too, anew after every round: what is known when the bench is cut off."""
     plot: Path | None = None
     """Where to write a picture of the result."""
 
@@ -76,6 +81,8 @@ class BenchConfig:
         ):
             if value is not None and value < least:
                 raise UsageError(f"--{option} {value}: must be at least {least}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise UsageError(f"--seconds {self.seconds}: must be above 0")
         least_side, largest_side = self.size
         if not 28 <= least_side <= largest_side <= 4096:
             raise UsageError(f"--size {least_side}-{largest_side}: sides are from 28 to 4096 pixels, the smaller first")

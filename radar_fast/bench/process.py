@@ -19,10 +19,19 @@ from radar_fast.bench.contender import Setup
 from radar_fast.bench.memory import peak_host_mib
 from radar_fast.util.orphans import STARTER, name_of
 
-__all__ = ["ENVIRONMENT", "ContenderProcess", "Round"]
+__all__ = ["ENVIRONMENT", "ContenderProcess", "Round", "environment_on"]
 
 ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "GOMP_SPINCOUNT": "0"}
 """For all contenders alike: threads of an idle one must sleep at once, not spin beside the one whose turn it is."""
+
+
+def environment_on(device: str) -> dict[str, str]:
+    """What a contender's environment says on ``device``, whatever ours says.
+
+    On a GPU vLLM runs in processes of its own, as its users have it: in one process its front end, scheduler and model
+    would share an interpreter, and that would be measured.
+    """
+    return {**ENVIRONMENT, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"} if device == "cuda" else ENVIRONMENT
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,8 @@ class Round:
 
     seconds: float
     """From the file of samples to the file of results."""
+    samples: int
+    """How many were scored: the first of the file."""
     logits: list[list[list[float]]]
     """A sample, a candidate, a token."""
     tokens_computed: int
@@ -55,7 +66,7 @@ class ContenderProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **ENVIRONMENT, STARTER: name_of(os.getpid())},
+            env={**os.environ, **environment_on(setup.options.device), STARTER: name_of(os.getpid())},
             start_new_session=True,  # so that Ctrl-C reaches us alone, and its children can be ended with it
         )
         try:
@@ -67,9 +78,10 @@ class ContenderProcess:
         self.startup_seconds = time.perf_counter() - started
         """From nothing to ready, imports included."""
 
-    def score(self, samples: Path, folder: Path) -> Round:
-        """One round on the samples in a file; results go into ``folder``, which is empty."""
-        answer = self._ask({"samples": str(samples), "folder": str(folder)})
+    def score(self, samples: Path, folder: Path, count: int | None = None) -> Round:
+        """One round on the samples in a file, the first ``count`` of them where that is given; results go into
+        ``folder``, which is empty."""
+        answer = self._ask({"samples": str(samples), "folder": str(folder), "count": count})
         self.settings = answer.pop("settings")
         return Round(**answer)
 
@@ -120,7 +132,10 @@ class ContenderProcess:
                 f"{self.name}: its process ended with status {status}; what it said last is above"
                 + (" (killed: out of memory?)" if status == -signal.SIGKILL else "")
             )
-        answer: dict[str, Any] = json.loads(line)
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError:  # a library that writes to the pipe behind our back
+            raise errors.EngineError(f"{self.name}: its process said no JSON: {line.strip()[:200]}") from None
         if "error" in answer:
             message = answer["error"]
             if self.name not in message:

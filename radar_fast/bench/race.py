@@ -1,12 +1,14 @@
 """The bench, read aloud: one model, one file of samples, every contender loaded, rounds in turn, one report.
 
 The first round of each is not timed. Before every round a contender forgets what it has cached of the samples, so that
-each does the whole work anew; the order of the contenders moves on by one a round, so that none is always first.
+each does the whole work anew; the order of the contenders moves on by one a round, so that none is always first. One
+that fails is a row of the report with its reason; the others go on.
 """
 
 import tempfile
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,36 @@ from radar_fast.bench.roofline import Architecture, matrix_rate, sample_flops
 from radar_fast.bench.table import check_contender, options_for, takes
 from radar_fast.bench.workload import Workload, generated_samples, select, write_samples
 from radar_fast.engines.encode.encoder import Encoder
+from radar_fast.errors import RadarError
 from radar_fast.readers import open_reader
 from radar_fast.terminal.progress import Progress, SilentProgress
+from radar_fast.util.atomic import write_json_atomic
 
 __all__ = ["bench"]
 
 DEVICE_SHARE = 0.6
 """Of a GPU's memory for all vLLM contenders together; each of them reserves its part for as long as it lives."""
+
+WARM_UP = 64
+"""Most samples of a warm-up round where time is bounded: the second of two such rounds tells how many fit it."""
+
+
+@dataclass
+class _Lane:
+    """A contender on its way through the race. One that fails is out of it, and in the report with the reason."""
+
+    name: str
+    process: ContenderProcess | None = None
+    rounds: list[Round] = field(default_factory=list)
+    """The timed ones."""
+    error: RadarError | None = None
+    peak_host_mib: float = 0.0
+
+    def give_up(self, error: RadarError) -> None:
+        """End its process: others may need what it holds."""
+        self.error = error
+        if self.process is not None:
+            self.process.close(patience=0.0)
 
 
 def bench(config: BenchConfig, progress: Progress | None = None) -> dict[str, Any]:
@@ -38,7 +63,7 @@ def bench(config: BenchConfig, progress: Progress | None = None) -> dict[str, An
         The report: what the machine, model and samples were, and ``rows``, one a contender; see docs/bench.md.
 
     Raises:
-        RadarError: one of its kinds, with a message for the user.
+        RadarError: one of its kinds, with a message for the user: model, samples or all contenders could not be had.
     """
     progress = progress or SilentProgress()
     with tempfile.TemporaryDirectory(prefix="radar-fast-bench-") as name, ExitStack() as stack:
@@ -50,8 +75,6 @@ def bench(config: BenchConfig, progress: Progress | None = None) -> dict[str, An
             dtype=config.options.dtype,
             folder=folder / "model",
         )
-        for named in config.contenders:
-            check_contender(named, model.device)
         progress.say(f"model: {model.label}, {model.dtype} on {model.device}")
         setups = _setups(config, model)
         workload = _workload(config, setups[0], folder)
@@ -59,48 +82,81 @@ def bench(config: BenchConfig, progress: Progress | None = None) -> dict[str, An
         file = folder / "samples.jsonl"
         write_samples(workload.samples, file)
         flops = _flops(model, workload)
-
         ledger = DeviceLedger(model.device)
         rates = [_rate(model)]
-        contenders = []
-        for setup in setups:
-            ledger.begin()
-            contenders.append(stack.enter_context(ContenderProcess(setup)))
-            ledger.end(setup.name)
-            progress.say(f"{setup.name}: ready after {contenders[-1].startup_seconds:.1f} s")
-        rounds: dict[str, list[Round]] = {contender.name: [] for contender in contenders}
-        for number in range(config.rounds + 1):
-            first = number % len(contenders)
-            for contender in (*contenders[first:], *contenders[:first]):
-                out = folder / f"{number}-{contender.name}"
-                out.mkdir()
-                ledger.begin()
-                rounds[contender.name].append(contender.score(file, out))
-                ledger.end(contender.name)
-                said = "warm-up" if number == 0 else f"round {number}"
-                progress.say(f"{said}, {contender.name}: {rounds[contender.name][-1].seconds:.2f} s")
-        rates.append(_rate(model))
-        entries = [
-            Entry(
-                name=contender.name,
-                is_peer=contender.name in config.peers,
-                rounds=rounds[contender.name][1:],
-                startup_seconds=contender.startup_seconds,
-                peak_host_mib=contender.peak_host_mib(),
-                peak_device_mib=ledger.peak_mib(contender.name),
-                settings=contender.settings,
+        lanes = [_Lane(setup.name) for setup in setups]
+
+        def report(*, complete: bool) -> dict[str, Any]:
+            return report_of(
+                [_entry(lane, config, ledger) for lane in lanes],
+                works=workload.works,
+                flops=flops,
+                rate=max(rates),
+                model=model.label,
+                source=workload.source,
+                device=model.device,
+                dtype=model.dtype,
+                complete=complete,
             )
-            for contender in contenders
-        ]
-    return report_of(
-        entries,
-        works=workload.works,
-        flops=flops,
-        rate=max(rates),
-        model=model.label,
-        source=workload.source,
-        device=model.device,
-        dtype=model.dtype,
+
+        for lane, setup in zip(lanes, setups, strict=True):
+            with _turn(lane, ledger, progress):
+                check_contender(setup.name, model.device)
+                lane.process = stack.enter_context(ContenderProcess(setup))
+                progress.say(f"{lane.name}: ready after {lane.process.startup_seconds:.1f} s")
+        counts = {lane.name: len(workload.samples) for lane in lanes}
+        for number in range(-2 if config.seconds else -1, config.rounds):
+            first = number % len(lanes)
+            for lane in (*lanes[first:], *lanes[:first]):
+                if lane.process is None or lane.error is not None:
+                    continue
+                count = min(counts[lane.name], WARM_UP) if number < 0 and config.seconds else counts[lane.name]
+                out = folder / f"{number}-{lane.name}"
+                out.mkdir()
+                with _turn(lane, ledger, progress):
+                    done = lane.process.score(file, out, count)
+                    lane.peak_host_mib = lane.process.peak_host_mib()
+                    said = "warm-up" if number < 0 else f"round {number + 1}"
+                    progress.say(f"{said}, {lane.name}: {done.samples} samples in {done.seconds:.2f} s")
+                    if number >= 0:
+                        lane.rounds.append(done)
+                    elif config.seconds:
+                        fitting = int(config.seconds / config.rounds * done.samples / done.seconds)
+                        counts[lane.name] = min(len(workload.samples), max(1, fitting))
+                if config.report is not None and any(other.rounds for other in lanes):
+                    write_json_atomic(config.report, report(complete=False))
+        rates.append(_rate(model))
+        if all(lane.error is not None for lane in lanes):
+            raise next(lane.error for lane in lanes if lane.error is not None)
+        found = report(complete=True)
+    if config.report is not None:
+        write_json_atomic(config.report, found)
+    return found
+
+
+@contextmanager
+def _turn(lane: _Lane, ledger: DeviceLedger, progress: Progress) -> Iterator[None]:
+    """A lane's turn on the device. What goes wrong in it ends that lane alone."""
+    ledger.begin()
+    try:
+        yield
+    except RadarError as error:
+        lane.give_up(error)
+        progress.say(f"{lane.name}: failed: {error}")
+    finally:
+        ledger.end(lane.name)
+
+
+def _entry(lane: _Lane, config: BenchConfig, ledger: DeviceLedger) -> Entry:
+    return Entry(
+        name=lane.name,
+        is_peer=lane.name in config.peers,
+        rounds=lane.rounds,
+        startup_seconds=lane.process.startup_seconds if lane.process else 0.0,
+        peak_host_mib=lane.peak_host_mib,
+        peak_device_mib=ledger.peak_mib(lane.name),
+        settings=lane.process.settings if lane.process else {},
+        failed=None if lane.error is None else str(lane.error),
     )
 
 
@@ -109,7 +165,10 @@ def _setups(config: BenchConfig, model: Model) -> list[Setup]:
     vllms = sum("arguments" in takes(name) for name in config.contenders)
     if model.device == "cuda" and vllms:
         arguments.setdefault("gpu_memory_utilization", f"{min(0.4, DEVICE_SHARE / vllms):.2f}")
-    options = replace(config.options, device=model.device, dtype=model.dtype, arguments=arguments)
+    # Beside a GPU threads would measure the interpreter that they share with the model's own calls.
+    on_gpu = model.device == "cuda" and config.options.worker_kind == "auto"
+    kind = "processes" if on_gpu else config.options.worker_kind
+    options = replace(config.options, device=model.device, dtype=model.dtype, arguments=arguments, worker_kind=kind)
     return [
         Setup(
             name=name,
@@ -156,8 +215,8 @@ def _rate(model: Model) -> float:
     return matrix_rate(torch.device(model.device), getattr(torch, model.dtype))
 
 
-def _flops(model: Model, workload: Workload) -> int | None:
-    """That a round cannot do without; None for an architecture whose sum is not known."""
+def _flops(model: Model, workload: Workload) -> list[int] | None:
+    """That each sample cannot do without; None for an architecture whose sum is not known."""
     if model.checkpoint.model_type != Architecture.model_type:
         return None
     import transformers
@@ -165,4 +224,4 @@ def _flops(model: Model, workload: Workload) -> int | None:
     with model.checkpoint.explained("config"):
         config = transformers.AutoConfig.from_pretrained(model.checkpoint.path, local_files_only=True)
     architecture = Architecture.of(config)
-    return sum(sample_flops(architecture, work) for work in workload.works)
+    return [sample_flops(architecture, work) for work in workload.works]

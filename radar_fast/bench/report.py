@@ -43,7 +43,7 @@ class Entry:
     is_peer: bool
     """Whether others are compared with it."""
     rounds: Sequence[Round]
-    """The timed ones."""
+    """The timed ones; none of one that failed, or whose turn has not come."""
     startup_seconds: float
     """From nothing to ready."""
     peak_host_mib: float
@@ -52,42 +52,54 @@ class Entry:
     """What it came to hold of the GPU; None without one."""
     settings: Mapping[str, Any]
     """What it says of itself."""
+    failed: str | None = None
+    """Why it could not be measured."""
 
     @property
     def seconds(self) -> float:
         """Median of the rounds."""
         return statistics.median(each.seconds for each in self.rounds)
 
+    @property
+    def measured(self) -> bool:
+        """Whether there is a round of it to report."""
+        return self.failed is None and bool(self.rounds)
+
 
 def report_of(
     entries: Sequence[Entry],
     *,
     works: Sequence[Work],
-    flops: int | None,
+    flops: Sequence[int] | None,
     rate: float,
     model: str,
     source: str,
     device: str,
     dtype: str,
+    complete: bool = True,
 ) -> dict[str, Any]:
-    """The whole report, as JSON takes it. The first entry is the one whose logits the others' are compared with.
+    """The whole report, as JSON takes it. The first entry that was measured is the one whose logits the others' are
+    compared with.
 
     Args:
-        entries: one a contender, each with the same number of rounds.
+        entries: one a contender; at least one of them was measured.
         works: one a sample.
-        flops: that a round cannot do without; None where that is not known.
+        flops: that each sample cannot do without; None where that is not known.
         rate: of the machine's matrix product, a second.
         model: what it is called.
         source: of the samples.
         device: ``cpu`` or ``cuda``.
         dtype: of the weights.
+        complete: whether there is nothing more to come.
     """
     prefixes = [work.prefix for work in works]
     counts = sorted({len(work.answers) for work in works})
-    first = entries[0]
+    measured = [entry for entry in entries if entry.measured]
+    first = measured[0]
     spread = _spread(first.rounds[0].logits)
     return {
         "bench": "radar-fast",
+        "complete": complete,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": shlex.join(["radar-fast", *sys.argv[1:]]),
         "model": model,
@@ -95,39 +107,46 @@ def report_of(
         "device": device,
         "dtype": dtype,
         "samples": len(works),
-        "rounds": len(first.rounds),
+        "rounds": max(len(entry.rounds) for entry in measured),
         "candidates": counts[0] if len(counts) == 1 else counts,
         "prompt_tokens": {"least": min(prefixes), "median": statistics.median(prefixes), "most": max(prefixes)},
         "answer_tokens": statistics.mean(length for work in works for length in work.answers),
-        "flops_per_sample": None if flops is None else flops / len(works),
+        "flops_per_sample": None if flops is None else statistics.mean(flops),
         "matrix_flops_per_second": rate,
         "logit_spread": spread,
         "parity_bound": PARITY[dtype] * spread,
         "machine": _machine(device),
         "versions": library_versions(),
-        "rows": [_row(entry, entries, len(works), flops, rate, PARITY[dtype] * spread) for entry in entries],
+        "rows": [
+            _row(entry, measured, flops, rate, PARITY[dtype] * spread)
+            if entry.measured
+            else {"name": entry.name, "peer": entry.is_peer, "failed": entry.failed or "its turn has not come"}
+            for entry in entries
+        ],
     }
 
 
 def _row(
-    entry: Entry, entries: Sequence[Entry], samples: int, flops: int | None, rate: float, bound: float
+    entry: Entry, measured: Sequence[Entry], flops: Sequence[int] | None, rate: float, bound: float
 ) -> dict[str, Any]:
     seconds = [each.seconds for each in entry.rounds]
     tokens = entry.rounds[-1].tokens_computed
-    difference = _difference(entries[0].rounds, entry.rounds)
+    samples = entry.rounds[-1].samples
+    difference = _difference(measured[0].rounds, entry.rounds)
     stages = _stages(entry)
     memory = entry.peak_host_mib if entry.peak_device_mib is None else entry.peak_device_mib
     return {
         "name": entry.name,
         "peer": entry.is_peer,
+        "samples": samples,
         "samples_per_second": samples / entry.seconds,
         "samples_per_second_range": [samples / max(seconds), samples / min(seconds)],
         "seconds": entry.seconds,
         "seconds_of_rounds": seconds,
         "tokens_computed": tokens,
         "tokens_per_second": tokens / entry.seconds,
-        "ratios": {peer.name: _ratio(entry, peer) for peer in entries if peer.is_peer and peer is not entry},
-        "roofline_share": None if flops is None else flops / rate / entry.seconds,
+        "ratios": {peer.name: _ratio(entry, peer) for peer in measured if peer.is_peer and peer is not entry},
+        "roofline_share": None if flops is None else sum(flops[:samples]) / rate / entry.seconds,
         "stages": stages,
         "peak_memory_mib": memory,
         "peak_host_memory_mib": entry.peak_host_mib,
@@ -139,7 +158,10 @@ def _row(
 
 def _ratio(entry: Entry, peer: Entry) -> dict[str, float]:
     """How many times as many samples a second as the peer: round by round, then the median, and the extremes."""
-    ratios = [theirs.seconds / mine.seconds for mine, theirs in zip(entry.rounds, peer.rounds, strict=True)]
+    ratios = [
+        (mine.samples / mine.seconds) / (theirs.samples / theirs.seconds)
+        for mine, theirs in zip(entry.rounds, peer.rounds, strict=False)  # of a bench under way, one may be ahead
+    ]
     return {"median": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
@@ -152,10 +174,11 @@ def _stages(entry: Entry) -> dict[str, float]:
 
 
 def _difference(first: Sequence[Round], other: Sequence[Round]) -> float | None:
-    """Largest over all rounds and logits; None where the two do not even have the same answer tokens."""
+    """Largest over all rounds, and all samples that both scored; None where the two do not even have the same answer
+    tokens."""
     worst = 0.0
-    for mine, theirs in zip(first, other, strict=True):
-        for a, b in zip(mine.logits, theirs.logits, strict=True):
+    for mine, theirs in zip(first, other, strict=False):
+        for a, b in zip(mine.logits, theirs.logits, strict=False):
             if [len(candidate) for candidate in a] != [len(candidate) for candidate in b]:
                 return None
             pairs = (pair for x, y in zip(a, b, strict=True) for pair in zip(x, y, strict=True))
@@ -196,8 +219,10 @@ def _processor() -> str:
 
 
 def tables_of(report: Mapping[str, Any]) -> list[Table]:
-    """Speed and parity in one table, time by stage in another."""
-    rows = report["rows"]
+    """Speed and parity in one table, time by stage in another; what could not be measured, with the reason, in a
+    third."""
+    rows = [row for row in report["rows"] if "failed" not in row]
+    failed = [row for row in report["rows"] if "failed" in row]
     peers = [row["name"] for row in rows if row["peer"]]
     speed = new_table(
         "contender",
@@ -223,7 +248,13 @@ def tables_of(report: Mapping[str, Any]) -> list[Table]:
     for row in rows:
         cells = (row["stages"].get(stage) for stage in order)
         stages.add_row(Text(row["name"]), *("-" if cell is None else f"{cell:.3f}" for cell in cells))
-    return [speed, stages]
+    if not failed:
+        return [speed, stages]
+    reasons = new_table("not measured", ())
+    reasons.add_column("why", overflow="fold")
+    for row in failed:
+        reasons.add_row(Text(row["name"]), Text(row["failed"]))
+    return [speed, stages, reasons]
 
 
 def check_plot(plot: Path | None) -> None:
@@ -249,7 +280,7 @@ def write_plot(report: Mapping[str, Any], plot: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = report["rows"]
+    rows = [row for row in report["rows"] if "failed" not in row]
     figure = Figure(figsize=(8, 1.2 + 0.6 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -124,17 +124,21 @@ def sample_flops(architecture: Architecture, work: Work) -> int:
     )
 
 
+SIDES = {"cpu": (1024, 2048), "cuda": (8192, 16384)}
+"""Of the square products that are tried, by device."""
+
+
 def matrix_rate(device: torch.device, dtype: torch.dtype, sizes: Sequence[int] = (), seconds: float = 0.5) -> float:
     """Floating-point operations a second of this machine's matrix product: the best of the square products tried.
 
     Args:
         device: where.
         dtype: of both factors and the result.
-        sizes: sides to try; by default up to 2,048 on a CPU and 16,384 on a GPU.
+        sizes: sides to try; by default those of SIDES.
         seconds: to spend on each size, at least one product.
     """
     best = 0.0
-    for size in sizes or ((1024, 2048) if device.type == "cpu" else (8192, 16384)):
+    for size in sizes or SIDES[device.type]:
         left = torch.rand(size, size, device=device).to(dtype)
         right = torch.rand(size, size, device=device).to(dtype)
         _product_seconds(left, right)  # the first one chooses a kernel

@@ -2,7 +2,7 @@
 
 Standard input brings one object a line, standard output answers each with one; whatever the libraries print goes to
 standard error. The first object is the :class:`~radar_fast.bench.contender.Setup`; then ``{"samples": FILE, "folder":
-DIR}`` runs a round; the end of the input ends the process.
+DIR, "count": N or null}`` runs a round; the end of the input ends the process.
 """
 
 import json
@@ -33,7 +33,7 @@ def main() -> None:
                 contender = open_contender(Setup.from_dict(asked))
                 answer: dict[str, Any] = {"settings": dict(contender.describe())}
             else:
-                answer = _round(contender, Path(asked["samples"]), Path(asked["folder"]))
+                answer = _round(contender, Path(asked["samples"]), Path(asked["folder"]), asked["count"])
         except RadarError as error:
             answer = {"error": str(error), "kind": type(error).__name__}
         except Exception as error:
@@ -45,16 +45,17 @@ def main() -> None:
         contender.close()
 
 
-def _round(contender: Contender, file: Path, folder: Path) -> dict[str, Any]:
+def _round(contender: Contender, file: Path, folder: Path, count: int | None) -> dict[str, Any]:
     """One round, from the file of samples to the file of results. What it forgets before is not timed."""
     contender.forget()
     started = time.perf_counter()
-    samples = read_samples(file)
+    samples = read_samples(file, count)
     reading = time.perf_counter() - started
     outcome = contender.score(samples, folder)
     seconds = time.perf_counter() - started
     return {
         "seconds": seconds,
+        "samples": len(samples),
         "logits": outcome.logits,
         "tokens_computed": outcome.tokens_computed,
         "stages": {"read": reading, **outcome.stages},

@@ -159,9 +159,9 @@ def write_samples(samples: Iterable[Sample], file: Path) -> None:
     file.write_text("\n".join(lines) + "\n")
 
 
-def read_samples(file: Path) -> list[Sample]:
-    """What :func:`write_samples` wrote."""
-    return [_sample(json.loads(line)) for line in file.read_text().splitlines()]
+def read_samples(file: Path, count: int | None = None) -> list[Sample]:
+    """What :func:`write_samples` wrote, or its first ``count``."""
+    return [_sample(json.loads(line)) for line in file.read_text().splitlines()[:count]]
 
 
 def _sample(values: Mapping[str, Any]) -> Sample:

@@ -51,6 +51,13 @@ _SAMPLES = "On which samples"
 @click.option("--field", "fields", multiple=True, metavar="OURS=THEIRS", panel=_SAMPLES, help="As for score.")
 @click.option("--samples", type=int, metavar="N", panel=_SAMPLES, help="Samples in a round.  [default: 32]")
 @click.option(
+    "--seconds",
+    type=float,
+    metavar="S",
+    panel=_SAMPLES,
+    help="For the timed rounds of a contender together: a slow one scores the first samples only.",
+)
+@click.option(
     "--candidates", type=int, metavar="K", panel=_SAMPLES, help="Cut every sample to K candidates.  [generated: 4]"
 )
 @click.option("--size", metavar="A-B", panel=_SAMPLES, help="Sides of generated pictures.  [default: 336-1000]")
@@ -64,13 +71,16 @@ _SAMPLES = "On which samples"
 )
 @asking_options(HOW)
 @engine_options()
+@click.option(
+    "--report", type=PATH, metavar="FILE.json", panel=OUTPUT, help="Also keep what is known after each round."
+)
 @click.option("--plot", type=PATH, metavar="FILE.png", panel=OUTPUT, help="Also draw the result.")
 @click.help_option("-h", "--help", panel=OUTPUT)
 def bench(fields: tuple[str, ...], **options: Any) -> None:
     """Measure engines against what users run today, side by side on the same samples.
 
-    Prints tables, then one line of JSON. Exit status: 0 done; 1 done, but the logits of some contender are not those
-    of the first; 2 the input or the usage is wrong.
+    Prints tables, then one line of JSON. Exit status: 0 done; 1 done, but some contender failed, or its logits are not
+    those of the first; 2 none could be measured, or the input or the usage is wrong.
     """
     import orjson
 
@@ -98,7 +108,7 @@ def bench(fields: tuple[str, ...], **options: Any) -> None:
     if config.plot is not None:
         write_plot(report, config.plot)
     click.echo(f"\n{orjson.dumps(report).decode()}")
-    if not all(row["agrees"] for row in report["rows"]):
+    if not all(row.get("agrees") for row in report["rows"]):
         leave(UNSCORED)
 
 

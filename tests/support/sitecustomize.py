@@ -5,10 +5,13 @@ extension does not load, so the two operators that its Python code refers to at 
 declared here (never implemented: nothing calls them) just before torchvision is first imported, in every process
 that has this folder on PYTHONPATH, because vLLM inspects models in a subprocess. Where torch and torchvision come
 from one build nothing of this is needed, so it is no part of the package.
+
+Where ``PRETEND_GPU=1`` stands, a GPU is pretended too (:mod:`pretend_gpu`).
 """
 
 import importlib.abc
 import importlib.machinery
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -42,3 +45,8 @@ class _DeclareOperators(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, _DeclareOperators())
+
+if os.environ.get("PRETEND_GPU") == "1":
+    import pretend_gpu
+
+    pretend_gpu.install()

@@ -361,13 +361,13 @@ def test_what_a_contenders_process_raises_arrives(tmp_path: Path) -> None:
 
 
 def entry(name: str, seconds: list[float], logits: list[float], *, peer: bool = False) -> Entry:
-    rounds = [Round(each, [[logits, logits]], 100, {"decode": each / 2}) for each in seconds]
+    rounds = [Round(each, 1, [[logits, logits]], 100, {"decode": each / 2}) for each in seconds]
     return Entry(name, peer, rounds, 1.0, 50.0, None, {})
 
 
 def reported(*entries: Entry) -> dict[str, Any]:
     works = [Work(10, (2, 2), (4,))]
-    return report_of(entries, works=works, flops=1000, rate=1e4, model="m", source="s", device="cpu", dtype="float32")
+    return report_of(entries, works=works, flops=[1000], rate=1e4, model="m", source="s", device="cpu", dtype="float32")
 
 
 def test_the_report_compares_round_by_round_and_flags_a_difference(tmp_path: Path) -> None:

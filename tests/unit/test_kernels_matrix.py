@@ -6,12 +6,15 @@ another and rounds bf16 in software: it shows what is computed, not races, TF32,
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from radar_fast.kernels import linear_log_softmax_gather as k2_module
 from radar_fast.kernels import log_softmax_gather as k1_module
+from radar_fast.kernels.configs import LinearConfig, generation
 from radar_fast.kernels.linear_log_softmax_gather import (
     linear_log_softmax_gather,
     linear_log_softmax_partials,
@@ -308,6 +311,51 @@ def test_k2_bias_scale_and_softcap(
     # Products of 16-bit numbers are exact in fp32; what is left is the rounding of sums.
     close(logit, expected[0])
     close(logprob, expected[1])
+
+
+@triton_only
+@pytest.mark.parametrize("count", [1, large(65)])
+def test_k2_persistent_programs_give_the_same_bits(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More tiles than programs, fewer, and a number of them that the programs do not share evenly."""
+    hidden, weight = operands(count, 300, 64, torch.float32)
+    targets = some_targets(count, 300)
+    config = LinearConfig(32, 32, 64, num_warps=4, num_stages=2)
+    found = []
+    for persistent in (0, 1, 2):
+        monkeypatch.setattr(k2_module, "linear_config", lambda *_, p=persistent: replace(config, persistent=p))
+        found.append(linear_log_softmax_gather(hidden, weight, targets, impl="triton"))
+    as_good_as_torch(found[0], hidden, weight, targets)
+    for other in found[1:]:
+        assert torch.equal(torch.stack(other), torch.stack(found[0]))
+
+
+@triton_only
+@pytest.mark.parametrize("dtype", [torch.bfloat16, large(torch.float16)], ids=str)
+def test_k2_few_rows_can_go_through_a_product(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, weight = operands(5, 512, 64, dtype)
+    weight[507:] = math.nan  # padding
+    bias = torch.randn(512).to(DEVICE, dtype)
+    targets = torch.stack([some_targets(5, 507), some_targets(5, 507)], dim=1)
+
+    def scores() -> tuple[torch.Tensor, torch.Tensor]:
+        return linear_log_softmax_gather(
+            hidden, weight, targets, bias=bias, scale=0.5, softcap=20.0, vocab_size=507, impl="triton"
+        )
+
+    fused = scores()
+    entry = replace(generation(capability(DEVICE)), fused_from=6)
+    monkeypatch.setattr(k2_module, "generation", lambda _: entry)
+    with monkeypatch.context() as patched:
+        patched.setattr(k2_module, "_launch", None)  # is not called
+        few = scores()
+    expected = exact(hidden, weight[:507], bias[:507], 0.5, 20.0)
+    for k in range(2):
+        for mine, right in zip((few[0][:, k], few[1][:, k]), truth(expected, targets[:, k]), strict=True):
+            close(mine, right)
+    torch.testing.assert_close(few, fused, atol=2e-5, rtol=1e-6)
+    hidden = hidden.float()  # of fp32 operands the library may make TF32
+    weight = weight.float()
+    assert scores()[1].isfinite().all()
 
 
 @every_impl
