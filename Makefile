@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE := 1
 export VLLM_ENABLE_V1_MULTIPROCESSING := 0
 export VLLM_CPU_KVCACHE_SPACE := 1
 
-.PHONY: help demo test test-rest test-all attack test-slow test-newest test-oldest lint format bench docs dist clean
+.PHONY: help demo test test-rest test-all attack test-slow test-newest test-oldest lint format bench gpu-plan docs dist clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -60,6 +60,9 @@ format: .venv/.ready-test ## let ruff rewrite what it can
 
 bench: .venv/.ready ## one-pass scoring against the published algorithm, side by side; ARGS="--candidates 8" asks for more
 	$(BIN)/radar-fast bench --model demo --peers published,per-candidate $(ARGS)
+
+gpu-plan: ## what to run on a GPU machine, a command a visit
+	@$(PYTHON) bench/gpu_visit.py plan
 
 docs: .venv/.ready-docs ## the pages and the library reference, as a site in build/site; a dead link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

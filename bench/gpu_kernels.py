@@ -1,4 +1,4 @@
-"""The kernels on this GPU against fp64: python bench/gpu_kernels.py
+"""The kernels on this GPU against fp64: python bench/gpu_kernels.py [--quick]
 
 Every launch of the table on a few shapes, dtypes and options, among them one row, rows off their alignment, shards and
 padding; twice, to see that the bits repeat; and with each way of launching that is behind a switch. What fails is a
@@ -6,6 +6,7 @@ line with its reason, and the next goes on. Prints a table, then one JSON line. 
 tests/unit/test_kernels_matrix.py has the whole matrix, for where there is pytest.
 """
 
+import argparse
 import dataclasses
 import itertools
 import json
@@ -33,11 +34,14 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small shapes, for an interpreted GPU")
+    quick = parser.parse_args().quick
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     impl = "triton" if device.type == "cuda" else "torch"
     rows: list[dict[str, Any]] = []
     with torch.inference_mode():
-        for name, call in checks(device, impl):
+        for name, call in checks(device, impl, quick=quick):
             row: dict[str, Any] = {"name": name}
             try:
                 row["error"] = call()
@@ -51,20 +55,25 @@ def main() -> int:
     return int(bool(failed))
 
 
-def checks(device: torch.device, impl: str) -> Iterator[tuple[str, Callable[[], float]]]:
-    for dtype, (n, v, d) in itertools.product(DTYPES, SHAPES):
+def checks(device: torch.device, impl: str, *, quick: bool) -> Iterator[tuple[str, Callable[[], float]]]:
+    """What is checked, and a call that gives the largest error or raises."""
+    many, wide, deep = (70, 700, 64) if quick else (700, 32000, 896)
+    for dtype, (n, v, d) in itertools.product(DTYPES, SHAPES[:2] if quick else SHAPES):
         said = f"[{n}, {v}, {d}] {str(dtype).removeprefix('torch.')}"
         yield f"K1 {said}", partial(check_k1, n, v, dtype, device, impl, 0)
         yield f"K2 {said}", partial(check_k2, n, v, d, dtype, device, impl)
     yield "K1 rows off their alignment", partial(check_k1, 5, 4001, torch.bfloat16, device, impl, 1)
     for options in ({"bias": True}, {"softcap": 20.0}, {"scale": 0.25, "bias": True}, {"padded": 7}):
         said = ", ".join(f"{name} {value}" for name, value in options.items())
-        yield f"K2 {said}", partial(check_k2, 70, 5000, 128, torch.bfloat16, device, impl, **options)
+        yield f"K2 {said}", partial(check_k2, 70, wide, 128, torch.bfloat16, device, impl, **options)
     yield "K2 in four shards", partial(check_shards, device, impl)
     if impl == "triton":
         for persistent in (1, 2):
-            yield f"K2 persistent, {persistent} a processor", partial(switched, device, persistent=persistent)
-        yield "K2 by the product and K1", partial(few_rows, device)
+            yield (
+                f"K2 persistent, {persistent} a processor",
+                partial(switched, device, many, wide, deep, persistent=persistent),
+            )
+        yield "K2 by the product and K1", partial(few_rows, device, wide, deep)
 
 
 def operands(n: int, v: int, d: int, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, ...]:
@@ -118,34 +127,34 @@ def check_k2(
 
 
 def check_shards(device: torch.device, impl: str) -> float:
-    hidden, weight, targets = operands(9, 4000, 128, torch.bfloat16, device)
+    hidden, weight, targets = operands(9, 400, 128, torch.bfloat16, device)
     targets = targets.clamp_min(0)
 
     def call() -> Scores:
         shards = [
-            k2.linear_log_softmax_partials(hidden, part, targets, vocab_start=1000 * number, impl=impl)
-            for number, part in enumerate(torch.split(weight, 1000))
+            k2.linear_log_softmax_partials(hidden, part, targets, vocab_start=100 * number, impl=impl)
+            for number, part in enumerate(torch.split(weight, 100))
         ]
         return merge_shards(shards, targets)
 
     return compared(call, hidden.double() @ weight.double().t(), targets, 2e-4)
 
 
-def switched(device: torch.device, *, persistent: int) -> float:
+def switched(device: torch.device, many: int, wide: int, deep: int, *, persistent: int) -> float:
     real = k2.linear_config
     try:
         k2.linear_config = lambda *asked: dataclasses.replace(real(*asked), persistent=persistent)
-        return max(check_k2(n, 32000, 896, torch.bfloat16, device, "triton") for n in (3, 700))
+        return max(check_k2(n, wide, deep, torch.bfloat16, device, "triton") for n in (3, many))
     finally:
         k2.linear_config = real
 
 
-def few_rows(device: torch.device) -> float:
+def few_rows(device: torch.device, wide: int, deep: int) -> float:
     real = k2.generation
     try:
         entry = generation(capability(device) or min(GENERATIONS))
         k2.generation = lambda *_: dataclasses.replace(entry, fused_from=64)
-        return check_k2(16, 32000, 896, torch.bfloat16, device, "triton", bias=True, softcap=20.0)
+        return check_k2(16, wide, deep, torch.bfloat16, device, "triton", bias=True, softcap=20.0)
     finally:
         k2.generation = real
 

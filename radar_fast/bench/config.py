@@ -39,6 +39,10 @@ class BenchConfig:
     """Names of PEERS."""
     candidates: int | None = None
     """Candidates a sample; None: as the data have them, 4 for generated pictures."""
+    letters: bool = False
+    """Whether options are listed and their letters scored, as ``score --candidates letter`` does."""
+    sglang: str | None = None
+    """Address of an SGLang server with the same model, for the peer of that name."""
     samples: int = 32
     """Samples a round."""
     rounds: int = 3
@@ -83,6 +87,10 @@ class BenchConfig:
                 raise UsageError(f"--{option} {value}: must be at least {least}")
         if self.seconds is not None and not self.seconds > 0:
             raise UsageError(f"--seconds {self.seconds}: must be above 0")
+        if ("sglang" in self.peers) != (self.sglang is not None):
+            raise UsageError("--peers sglang and --sglang URL: one needs the other")
+        if self.sglang is not None and not self.sglang.startswith(("http://", "https://")):
+            raise UsageError(f"--sglang {self.sglang}: an address is wanted, as http://localhost:30000")
         least_side, largest_side = self.size
         if not 28 <= least_side <= largest_side <= 4096:
             raise UsageError(f"--size {least_side}-{largest_side}: sides are from 28 to 4096 pixels, the smaller first")

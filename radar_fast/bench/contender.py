@@ -34,6 +34,8 @@ class Setup:
     """As on the command line."""
     options: EngineOptions
     """Those that it takes, device and dtype resolved: the same for all."""
+    sglang: str | None = None
+    """Address of the server that the peer of that name asks."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Setup":
@@ -62,11 +64,13 @@ class Outcome:
     """What a round gave."""
 
     logits: list[list[list[float]]]
-    """A sample, in the order given; a candidate; a token: raw logits."""
+    """A sample, in the order given; a candidate; a token: raw logits. Empty of a peer that gives none."""
     tokens_computed: int
     """Token positions that the language model computed, padding counted."""
     stages: Mapping[str, float] = field(default_factory=dict)
     """Stage -> seconds, of those that are known; see :mod:`radar_fast.util.clock`."""
+    logprobs: list[list[list[float]]] | None = None
+    """Log-probabilities likewise, of whoever has them: what a peer without raw logits is compared by."""
 
 
 class Contender(Interface):
@@ -122,6 +126,7 @@ class EngineContender:
             [[list(candidate.logits) for candidate in result.candidates] for result in ordered],
             sum(result.tokens_computed for result in ordered),
             {**stages, "write": writing},
+            [[list(candidate.logprobs) for candidate in result.candidates] for result in ordered],
         )
 
     def forget(self) -> None:

@@ -43,11 +43,13 @@ class Round:
     samples: int
     """How many were scored: the first of the file."""
     logits: list[list[list[float]]]
-    """A sample, a candidate, a token."""
+    """A sample, a candidate, a token; empty of one that gives none."""
     tokens_computed: int
     """Token positions of the language model, padding counted."""
     stages: Mapping[str, float]
     """Stage -> seconds."""
+    logprobs: list[list[list[float]]] | None = None
+    """Likewise, of one that gives them."""
 
 
 class ContenderProcess:

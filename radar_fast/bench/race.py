@@ -23,6 +23,7 @@ from radar_fast.bench.report import Entry, report_of
 from radar_fast.bench.roofline import Architecture, matrix_rate, sample_flops
 from radar_fast.bench.table import check_contender, options_for, takes
 from radar_fast.bench.workload import Workload, generated_samples, select, write_samples
+from radar_fast.conditions import Conditions
 from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.errors import RadarError
 from radar_fast.readers import open_reader
@@ -177,6 +178,7 @@ def _setups(config: BenchConfig, model: Model) -> list[Setup]:
             min_pixels=config.min_pixels,
             max_pixels=config.max_pixels,
             options=options_for(name, options),
+            sglang=config.sglang,
         )
         for name in config.contenders
     ]
@@ -201,6 +203,8 @@ def _workload(config: BenchConfig, setup: Setup, folder: Path) -> Workload:
         source = str(config.data)
         if config.candidates is not None:
             source += f", cut to {config.candidates} candidates"
+    if config.letters:
+        source += ", listed, their letters scored"
     return select(
         samples,
         prompt=protocol.prompt,
@@ -208,6 +212,7 @@ def _workload(config: BenchConfig, setup: Setup, folder: Path) -> Workload:
         count=config.samples,
         candidates=config.candidates,
         source=source,
+        condition=Conditions(candidates="letter" if config.letters else "text").one,
     )
 
 

@@ -96,7 +96,7 @@ def report_of(
     counts = sorted({len(work.answers) for work in works})
     measured = [entry for entry in entries if entry.measured]
     first = measured[0]
-    spread = _spread(first.rounds[0].logits)
+    spread = _spread(first.rounds[0].logits or first.rounds[0].logprobs or [])
     return {
         "bench": "radar-fast",
         "complete": complete,
@@ -174,11 +174,16 @@ def _stages(entry: Entry) -> dict[str, float]:
 
 
 def _difference(first: Sequence[Round], other: Sequence[Round]) -> float | None:
-    """Largest over all rounds, and all samples that both scored; None where the two do not even have the same answer
-    tokens."""
+    """Largest over all rounds, and all samples that both scored, of raw logits, or of log-probabilities where one of
+    the two has those alone; None where they do not even have the same answer tokens."""
     worst = 0.0
     for mine, theirs in zip(first, other, strict=False):
-        for a, b in zip(mine.logits, theirs.logits, strict=False):
+        both = (mine.logits, theirs.logits)
+        if not all(both):
+            both = (mine.logprobs or [], theirs.logprobs or [])
+        if not all(both):
+            return None
+        for a, b in zip(*both, strict=False):
             if [len(candidate) for candidate in a] != [len(candidate) for candidate in b]:
                 return None
             pairs = (pair for x, y in zip(a, b, strict=True) for pair in zip(x, y, strict=True))

@@ -53,6 +53,18 @@ def _token_ids(setup: "Setup") -> "Contender":
     return TokenIds(setup)
 
 
+def _letters(setup: "Setup") -> "Contender":
+    from radar_fast.bench.vllm_peers import Letters
+
+    return Letters(setup)
+
+
+def _sglang(setup: "Setup") -> "Contender":
+    from radar_fast.bench.sglang_peer import SGLang
+
+    return SGLang(setup)
+
+
 def _check_vllm(_: str) -> None:
     from radar_fast.engines.vllm.compat import check_version
 
@@ -65,6 +77,12 @@ def _check_token_ids(device: str) -> None:
     check_token_ids(device)
 
 
+def _check_letters(device: str) -> None:
+    from radar_fast.bench.vllm_peers import check_letters
+
+    check_letters(device)
+
+
 _VLLM = frozenset({"arguments"})
 PEERS: dict[str, PeerSpec] = {
     spec.name: spec
@@ -73,6 +91,8 @@ PEERS: dict[str, PeerSpec] = {
         PeerSpec(name="per-candidate", open=_per_candidate),
         PeerSpec(name="vllm-prompt-logprobs", open=_prompt_logprobs, takes=_VLLM, check=_check_vllm),
         PeerSpec(name="vllm-token-ids", open=_token_ids, takes=_VLLM, check=_check_token_ids),
+        PeerSpec(name="vllm-letters", open=_letters, takes=_VLLM, check=_check_letters),
+        PeerSpec(name="sglang", open=_sglang),
     )
 }
 

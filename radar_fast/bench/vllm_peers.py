@@ -13,20 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from radar_fast.bench.contender import Outcome, Setup
 from radar_fast.bench.peers import read_pictures, written_results
+from radar_fast.bench.pictures import at_final_size, expanded_length
 from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.errors import EngineError, ModelError, UsageError, one_line
-from radar_fast.protocols import smart_resize
 from radar_fast.sample import Prompt, Reason, Sample
 from radar_fast.util.clock import Clock
 
-__all__ = ["PromptLogprobs", "TokenIds", "check_token_ids"]
+__all__ = ["Letters", "PromptLogprobs", "TokenIds", "check_letters", "check_token_ids"]
 
 TOKEN_IDS_SINCE = (0, 32)
 """First vLLM whose ``SamplingParams`` has ``prompt_logprob_token_ids``."""
+MOST_LETTERS = 128
+"""Ids that ``logprob_token_ids`` takes."""
 _POOLING_ONLY = ("runner", "hf_overrides", "worker_extension_cls", "enable_chunked_prefill")
 
 
@@ -36,16 +36,29 @@ def check_token_ids(device: str) -> None:
     Raises:
         UsageError: no vLLM, one of another version, or no V2 runner.
     """
+    _check_since(TokenIds.name, TOKEN_IDS_SINCE)
+    if device != "cuda":
+        raise UsageError(f"--peers {TokenIds.name}: needs vLLM's V2 model runner, which needs a GPU; leave it out")
+
+
+def check_letters(_: str) -> None:
+    """See, without importing vLLM, that ``vllm-letters`` can run here.
+
+    Raises:
+        UsageError: no vLLM, or one of another version.
+    """
+    _check_since(Letters.name, TOKEN_IDS_SINCE)  # the oldest of which its source was read
+
+
+def _check_since(name: str, since: tuple[int, int]) -> None:
     from radar_fast.engines.vllm.compat import check_version, installed_version
 
     check_version()
     version = installed_version() or ""
     found = tuple(int(number) for number in version.split(".")[:2] if number.isdigit())
-    if found < TOKEN_IDS_SINCE:
-        wanted = ".".join(map(str, TOKEN_IDS_SINCE))
-        raise UsageError(f"--peers {TokenIds.name}: needs vLLM {wanted} or newer, and this is {version}; leave it out")
-    if device != "cuda":
-        raise UsageError(f"--peers {TokenIds.name}: needs vLLM's V2 model runner, which needs a GPU; leave it out")
+    if found < since:
+        wanted = ".".join(map(str, since))
+        raise UsageError(f"--peers {name}: needs vLLM {wanted} or newer, and this is {version}; leave it out")
 
 
 @dataclass(frozen=True)
@@ -140,7 +153,7 @@ class PromptLogprobs:
 
     def _requests(self, number: int, prompt: Prompt) -> list[_Request]:
         with self._clock.measure("decode"):
-            images = [self._at_final_size(image) for image in read_pictures(self._encoder, prompt)]
+            images = [at_final_size(image, self._encoder) for image in read_pictures(self._encoder, prompt)]
         with self._clock.measure("tokenise"):
             tokens = self._encoder.tokenise(prompt)
         if isinstance(tokens, Reason):
@@ -153,7 +166,9 @@ class PromptLogprobs:
             inputs: dict[str, Any] = {"prompt_token_ids": ids}
             if images:
                 inputs["multi_modal_data"] = {"image": images}
-            requests.append(_Request(number, inputs, len(answer), answer, self._expanded(len(ids), images)))
+            requests.append(
+                _Request(number, inputs, len(answer), answer, expanded_length(len(ids), images, self._encoder))
+            )
         return requests
 
     def _run(self, requests: Sequence[_Request]) -> tuple[list[list[float]], int]:
@@ -176,30 +191,6 @@ class PromptLogprobs:
         except Exception as error:
             raise EngineError(f"{self.name}: vLLM failed: {one_line(error)}") from error
         return outputs
-
-    def _at_final_size(self, image: Image.Image) -> Image.Image:
-        """The image as the checkpoint's own PIL processor would resize it, where that resizes by area."""
-        bounds = self._bounds()
-        if bounds is None:
-            return image
-        factor, least, most = bounds
-        height, width = smart_resize(image.height, image.width, factor, least, most)
-        return image.resize((width, height), Image.Resampling.BICUBIC)
-
-    def _expanded(self, tokens: int, images: Sequence[Image.Image]) -> int | None:
-        """Length with every image token expanded to one a merged patch."""
-        bounds = self._bounds()
-        if bounds is None:
-            return None if images else tokens
-        return tokens + sum(image.width * image.height // bounds[0] ** 2 - 1 for image in images)
-
-    def _bounds(self) -> tuple[int, int, int] | None:
-        """(side of a merged patch, least area, largest area) in pixels."""
-        processor = self._encoder.image_processor
-        size = dict(processor.size or {})
-        if not hasattr(processor, "merge_size") or size.get("shortest_edge") is None:
-            return None
-        return processor.patch_size * processor.merge_size, size["shortest_edge"], size["longest_edge"]
 
 
 class TokenIds(PromptLogprobs):
@@ -244,3 +235,43 @@ class TokenIds(PromptLogprobs):
             prompt_logprob_start=request.length - request.answer - 1,
             skip_reading_prefix_cache=not read_cache,
         )
+
+
+class Letters(PromptLogprobs):
+    """``logprob_token_ids``, one request a sample: for candidates of one token each, as letters are. The token that
+    vLLM samples is dropped."""
+
+    name = "vllm-letters"
+
+    def score(self, samples: Sequence[Sample], folder: Path) -> Outcome:
+        """See :class:`~radar_fast.bench.contender.Contender`."""
+        from vllm import SamplingParams
+
+        self._clock.take()
+        inputs, params, wanted = [], [], []
+        for number, sample in enumerate(samples):
+            requests = self._requests(number, self._protocol.prompt(sample))
+            ids = [request.ids[0] for request in requests]
+            heads = {tuple(request.inputs["prompt_token_ids"][:-1]) for request in requests}
+            if any(request.answer != 1 for request in requests) or len(heads) != 1 or len(ids) > MOST_LETTERS:
+                raise EngineError(
+                    f"{self.name}: {sample.id} of {sample.task}: at most {MOST_LETTERS} candidates of one token each "
+                    "are wanted; see --letters"
+                )
+            inputs.append({**requests[0].inputs, "prompt_token_ids": list(heads.pop())})
+            params.append(
+                SamplingParams(
+                    temperature=0, max_tokens=1, detokenize=False, logprob_token_ids=list(dict.fromkeys(ids))
+                )
+            )
+            wanted.append(ids)
+        with self._clock.measure("compute"):
+            outputs = self._generate(inputs, params)
+        logits = [
+            [[float(output.outputs[0].logprobs[0][token].logprob)] for token in ids]
+            for output, ids in zip(outputs, wanted, strict=True)
+        ]
+        tokens = sum(len(output.prompt_token_ids) - (output.num_cached_tokens or 0) for output in outputs)
+        with self._clock.measure("write"):
+            written_results(folder, samples, logits)
+        return Outcome(logits, tokens, self._clock.take())

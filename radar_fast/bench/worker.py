@@ -57,6 +57,7 @@ def _round(contender: Contender, file: Path, folder: Path, count: int | None) ->
         "seconds": seconds,
         "samples": len(samples),
         "logits": outcome.logits,
+        "logprobs": outcome.logprobs,
         "tokens_computed": outcome.tokens_computed,
         "stages": {"read": reading, **outcome.stages},
         "settings": dict(contender.describe()),

@@ -49,8 +49,9 @@ def select(
     count: int,
     candidates: int | None,
     source: str,
+    condition: Callable[[Sample], Sample] = lambda sample: sample,
 ) -> Workload:
-    """The first ``count`` samples that can be scored, cut to ``candidates``.
+    """The first ``count`` samples that can be scored, cut to ``candidates`` and then put under ``condition``.
 
     Raises:
         DataError: there is none. Fewer than ``count`` are taken as they are.
@@ -62,6 +63,9 @@ def select(
         most = max(most, len(sample.candidates))
         fitting = sample if candidates is None else cut(sample, candidates)
         if fitting is None or sample.reason is not None:
+            continue
+        fitting = condition(fitting)
+        if fitting.reason is not None:
             continue
         encoded = encoder.encode(prompt(fitting))
         if isinstance(encoded, Reason):

@@ -41,8 +41,9 @@ _SAMPLES = "On which samples"
     "--peers",
     metavar="NAME,...",
     panel=_WHAT,
-    help="published, per-candidate, vllm-prompt-logprobs, vllm-token-ids.  [default: published]",
+    help="published, per-candidate, vllm-prompt-logprobs, vllm-token-ids, vllm-letters, sglang.  [default: published]",
 )
+@click.option("--sglang", metavar="URL", panel=_WHAT, help="Of a server with the same model, for that peer.")
 @click.option("--rounds", type=int, metavar="N", panel=_WHAT, help="Timed rounds, after a warm-up.  [default: 3]")
 @click.option(
     "--data", type=PATH, metavar="DIR", panel=_SAMPLES, help="The benchmark folder; without it pictures are generated."
@@ -60,6 +61,7 @@ _SAMPLES = "On which samples"
 @click.option(
     "--candidates", type=int, metavar="K", panel=_SAMPLES, help="Cut every sample to K candidates.  [generated: 4]"
 )
+@click.option("--letters", is_flag=True, panel=_SAMPLES, help="List the options and score their letters.")
 @click.option("--size", metavar="A-B", panel=_SAMPLES, help="Sides of generated pictures.  [default: 336-1000]")
 @click.option(
     "--question-words",

@@ -19,7 +19,7 @@ from radar_fast.util.clock import PARTS
 if TYPE_CHECKING:
     from radar_fast.engines.encode.context import EngineContext
 
-__all__ = ["WINDOW", "Engine", "EngineReport", "EngineSpec", "reason_of_weights"]
+__all__ = ["WINDOW", "Engine", "EngineReport", "EngineSpec", "reason_of_targets", "reason_of_weights"]
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +136,22 @@ class Engine(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def reason_of_targets(targets: Iterable[int], rows: int | None) -> Reason | None:
+    """Why a sample cannot be scored: an answer token that the LM head has no row for. None where all have one.
+
+    Looked at before anything reaches a device: there nobody looks, and such a token has NaN for its numbers.
+
+    Args:
+        targets: token ids of the answers.
+        rows: of the head; None: not known.
+    """
+    beyond = [token for token in targets if rows is not None and not 0 <= token < rows]
+    if not beyond:
+        return None
+    detail = f"an answer has the token id {beyond[0]}, and the model's LM head {rows} rows"
+    return Reason(ReasonKind.UNKNOWN_TOKEN, f"{detail}; take the tokenizer that belongs to the model")
 
 
 def reason_of_weights(name: str, non_finite: Sequence[str]) -> Reason | None:

@@ -362,3 +362,21 @@ def test_another_checkpoints_weights_in_the_same_engine(qwen2vl: Path, tmp_path:
         engine.close()
     assert found == {key: scored.candidates for key, scored in expected.items()}
     assert found[first.sample.key] != first.candidates
+
+
+def test_an_answer_beyond_the_head_is_refused_before_the_device(qwen2vl: Path) -> None:
+    """Whatever config.json says of the vocabulary: on a GPU its numbers would be NaN, for nobody looks there."""
+    checkpoint = Checkpoint.open(qwen2vl)
+    protocol = open_protocol("qwen2vl", checkpoint)
+    engine = TransformersEngine(
+        checkpoint, protocol, EngineOptions(device="cpu", dtype="float32", workers=1), EngineContext()
+    )
+    try:
+        assert engine._forward.vocabulary == checkpoint.config["text_config"]["vocab_size"]
+        engine._forward.vocabulary = 3
+        [scored] = engine.score([protocol.prompt(Sample("1", "t", "d", "a", ("What?",), ("red", "blue"), 0))])
+    finally:
+        engine.close()
+    assert scored.reason is not None
+    assert scored.reason.kind == ReasonKind.UNKNOWN_TOKEN
+    assert "the model's LM head 3 rows" in scored.reason.detail

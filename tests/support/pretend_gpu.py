@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 NAME = "Pretended GPU"
 PROCESSORS = 4
 OUT_OF_MEMORY = frozenset(filter(None, os.environ.get("PRETEND_OUT_OF_MEMORY", "").split(",")))
-"""Names of functions of torch that run out of memory, as ``log_softmax``."""
+"""Names of functions of torch that run out of memory, as ``logsumexp``."""
 
 
 class OnCpu(TorchFunctionMode):

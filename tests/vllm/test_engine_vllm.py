@@ -384,3 +384,17 @@ def test_another_family_through_chat(engines: Engines, tmp_path: Path) -> None:
     found = scored_by(engine, protocol, samples)
     assert engine.describe().to_dict()["prepared_images"] is not None
     assert largest_difference(found, reference(model, samples)) <= BOUND
+
+
+def test_an_answer_beyond_the_head_is_refused_before_vllm(demo: Path, series: tuple[VllmEngine, Protocol]) -> None:
+    engine, protocol = series
+    before = counted(engine)
+    rows, engine._vocabulary = engine._vocabulary, 3
+    try:
+        scored = one_by_one(engine, protocol, mini_m3(demo)[:1])
+    finally:
+        engine._vocabulary = rows
+    [refused] = scored.values()
+    assert refused.reason.kind == ReasonKind.UNKNOWN_TOKEN
+    assert since(engine, before)["requests"] == 0
+    assert rows == 512

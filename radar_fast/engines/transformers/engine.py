@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from radar_fast.engines.base import WINDOW, Engine, EngineReport, reason_of_weights
+from radar_fast.engines.base import WINDOW, Engine, EngineReport, reason_of_targets, reason_of_weights
 from radar_fast.engines.device import device_name, dtype_name
 from radar_fast.engines.encode.context import EngineContext
 from radar_fast.engines.encode.encoder import Encoded, Encoder
@@ -177,7 +177,9 @@ class TransformersEngine(Engine):
         if limit is not None and longest > limit:
             detail = f"{longest} tokens with the longest candidate; the model has positions for {limit}"
             return Scored(prompt.sample, reason=Reason(ReasonKind.TOO_LONG, detail))
-        return encoded
+        targets = (token for suffix in encoded.suffixes for token in suffix[encoded.scored_from :])
+        refused = reason_of_targets(targets, self._forward.vocabulary)
+        return encoded if refused is None else Scored(prompt.sample, reason=refused)
 
     # The model -------------------------------------------------------------------------------------------------------
 

@@ -69,6 +69,8 @@ class Forward:
         """The largest between packed logits and plain ones; None before anything was scored packed."""
         self._model, self._dtype, self._device, self._image_token_id = model, dtype, device, image_token_id
         self._head = model.get_output_embeddings()
+        self.vocabulary: int | None = getattr(self._head, "out_features", None)
+        """Rows of the LM head, where it says."""
         self._scaling = LogitScaling(self.text_config)
         self._rope_index = getattr(model.model, "get_rope_index", None)
         self._timer = DeviceTimer(clock, device)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from radar_fast.engines.base import WINDOW, Engine, EngineReport, reason_of_weights
+from radar_fast.engines.base import WINDOW, Engine, EngineReport, reason_of_targets, reason_of_weights
 from radar_fast.engines.device import dtype_name
 from radar_fast.engines.encode.context import EngineContext
 from radar_fast.engines.options import EngineOptions
@@ -57,6 +57,7 @@ class VllmEngine(Engine):
         self._dtype: torch.dtype = getattr(torch, options.dtype)
         self._log = context.log
         self._engine = self._start(options)
+        self._vocabulary = int(self._engine.vllm_config.model_config.get_vocab_size())
         self._unsound = self._non_finite()
         self._device_name = _device_name(self._device)
         self._arrivals = Arrivals(self._engine)
@@ -250,10 +251,16 @@ class VllmEngine(Engine):
         if not isinstance(ready, Ready):
             return ready
         with self._clock.measure("submit"):
-            refused = self._flights.launch(ready)
+            refused = self._beyond(ready) or self._flights.launch(ready)
         if refused is not None:
             feed.done(ready)
         return refused
+
+    def _beyond(self, ready: Ready) -> Scored | None:
+        """Refused, where an answer token has no row in the head; None where all have."""
+        asked = (token for request in ready.plan.requests for tokens in request.targets for token in tokens)
+        refused = reason_of_targets(asked, self._vocabulary)
+        return None if refused is None else Scored(ready.prompt.sample, reason=refused)
 
     def _step(self, feed: Feed) -> Iterator[Scored]:
         """What an engine step has finished."""
