@@ -113,6 +113,8 @@ def install() -> None:
         "synchronize": lambda _device=None: None,
         "empty_cache": lambda: None,
         "manual_seed_all": lambda _seed: None,
+        "get_rng_state": lambda _device="cuda": torch.zeros(16, dtype=torch.uint8),  # torch.compile puts it back
+        "set_rng_state": lambda _state, _device="cuda": None,
         "memory_allocated": memory.allocated,
         "max_memory_allocated": memory.allocated,
         "reset_peak_memory_stats": lambda: None,
