@@ -153,7 +153,7 @@ def race(
 def apart(mine: Any, theirs: Any) -> float:
     """Largest difference of two rounds' logits."""
     if isinstance(mine, float):
-        return abs(mine - theirs)
+        return float(abs(mine - theirs))
     return max((apart(one, other) for one, other in zip(mine, theirs, strict=True)), default=0.0)
 
 

@@ -102,7 +102,18 @@ def install() -> None:
     """For this process and thread, until it ends."""
     memory, stream = Memory(), Stream()
     cuda: Any = torch.cuda
-    properties = types.SimpleNamespace(name=NAME, multi_processor_count=PROCESSORS, total_memory=80 * 2**30)
+    properties = types.SimpleNamespace(
+        name=NAME,
+        major=9,
+        minor=0,
+        multi_processor_count=PROCESSORS,
+        total_memory=80 * 2**30,
+        warp_size=32,
+        regs_per_multiprocessor=65536,
+        max_threads_per_multi_processor=2048,
+        shared_memory_per_multiprocessor=228 * 1024,
+        shared_memory_per_block_optin=227 * 1024,
+    )
     for name, value in {
         "is_available": lambda: True,
         "device_count": lambda: 1,
