@@ -194,7 +194,7 @@ def _tokens_scored(engine: VllmEngine, text: list[int], read_cache: bool) -> lis
     """Raw logits of two tokens after a text of tokens, as a plain request."""
     from vllm import PoolingParams
 
-    from radar_fast.engines.vllm.pooler import TARGETS
+    from radar_fast.engines.vllm.requests import TARGETS
 
     asked = PoolingParams(task="plugin", skip_reading_prefix_cache=not read_cache, extra_kwargs={TARGETS: [[5, 9]]})
     engine._engine.add_request("text", {"type": "token", "prompt_token_ids": text}, asked)

@@ -10,7 +10,8 @@ from vllm.pooling_params import PoolingParams
 from vllm.v1.pool.metadata import PoolingMetadata, PoolingStates
 from waits import CPU, DEVICE, Waits
 
-from radar_fast.engines.vllm.pooler import ANSWER_TOKENS, TARGETS, CandidatePooler
+from radar_fast.engines.vllm.pooler import CandidatePooler
+from radar_fast.engines.vllm.requests import ANSWER_TOKENS, TARGETS
 
 WIDTH, VOCABULARY = 8, 23
 

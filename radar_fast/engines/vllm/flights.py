@@ -10,13 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from vllm import PoolingParams
-
 from radar_fast.engines.vllm.feed import Pace
 from radar_fast.engines.vllm.packed_layout import PACKED, Nonces, PackedRequest, pack
-from radar_fast.engines.vllm.pooler import TARGETS
 from radar_fast.engines.vllm.prepare import Ready
 from radar_fast.engines.vllm.preprocessor import without_sent_images
+from radar_fast.engines.vllm.requests import TARGETS
 from radar_fast.errors import EngineError, one_line
 from radar_fast.sample import Reason, ReasonKind, Scored
 
@@ -183,6 +181,8 @@ class Flights:
             self._submit(_Flight(ready, request))
 
     def _submit(self, flight: _Flight) -> None:
+        from vllm import PoolingParams  # this module is imported before vLLM's version and environment are seen to
+
         ready, packed = flight.ready, flight.packed
         engine_input = dict(ready.shared)
         if engine_input["type"] == "multimodal":

@@ -19,14 +19,9 @@ from vllm.model_executor.layers.pooler import Pooler, PoolingParamsUpdate
 
 from radar_fast.engines.head import by_row, on_device
 from radar_fast.engines.vllm.packed_layout import PACKED, Layout
+from radar_fast.engines.vllm.requests import ANSWER_TOKENS, TARGETS
 
-__all__ = ["ANSWER_TOKENS", "TARGETS", "CandidatePooler"]
-
-ANSWER_TOKENS = "answer_tokens"
-"""The request's ``extra_kwargs`` entry with the number of its answer tokens."""
-
-TARGETS = "targets"
-"""The request's ``extra_kwargs`` entry with the ids to look up at each of its last rows."""
+__all__ = ["CandidatePooler"]
 
 TASKS = frozenset({"plugin", "token_classify"})
 """``plugin`` where the runner knows it; ``token_classify`` is what plain ``/pooling`` clients can ask for."""

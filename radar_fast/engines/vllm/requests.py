@@ -16,7 +16,13 @@ from itertools import accumulate
 
 from PIL import Image
 
-__all__ = ["Plan", "Request", "image_uuid", "plan_requests"]
+__all__ = ["ANSWER_TOKENS", "TARGETS", "Plan", "Request", "image_uuid", "plan_requests"]
+
+ANSWER_TOKENS = "answer_tokens"
+"""The request's ``extra_kwargs`` entry with the number of its answer tokens."""
+
+TARGETS = "targets"
+"""The request's ``extra_kwargs`` entry with the ids to look up at each of its last rows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,8 @@ from vllm.plugins.io_processors.interface import IOProcessor
 from radar_fast.engines.device import dtype_name
 from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.engines.vllm.limits import Limits, TooLargeError
-from radar_fast.engines.vllm.pooler import TARGETS
 from radar_fast.engines.vllm.preprocessor import serve_pixels_of
-from radar_fast.engines.vllm.requests import Plan, image_uuid, plan_requests
+from radar_fast.engines.vllm.requests import TARGETS, Plan, image_uuid, plan_requests
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol, prompt_digest
 from radar_fast.results.folder import library_versions
