@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 
@@ -21,7 +21,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def served(
-    checkpoint: Path, folder: Path, *more: str, port: int | None = None
+    checkpoint: Path, folder: Path, *more: str, port: int | None = None, environment: Mapping[str, str] = os.environ
 ) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """The address of a server of a checkpoint, once it answers, and its process; killed at the end.
 
@@ -35,9 +35,9 @@ def served(
         *more,
     ]
     log = folder / "log"
-    environment = {**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"}
+    quiet = {**environment, "VLLM_LOGGING_LEVEL": "ERROR"}
     with log.open("a") as stream:
-        process = subprocess.Popen(words, stdout=stream, stderr=stream, env=environment, start_new_session=True)
+        process = subprocess.Popen(words, stdout=stream, stderr=stream, env=quiet, start_new_session=True)
     try:
         for _ in range(3000):
             assert process.poll() is None, log.read_text()[-3000:]

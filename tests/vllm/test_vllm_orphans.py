@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("vllm", reason="no wheel of vLLM for this platform")
 
 from processes import Marked
+from served import served
 
 from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
@@ -75,6 +76,18 @@ def test_so_does_one_that_is_killed_while_it_starts(demo: Path, tmp_path: Path, 
     after = random.Random(attempt).uniform(1, 25)
     killed(words, signal.SIGKILL, marked, tmp_path / "none", after)
     assert marked.left_after(SECONDS) == ({}, set())
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_so_does_a_killed_server(demo: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """Whatever becomes of its process group: only the server itself is told."""
+    marked = Marked()
+    with served(demo / "checkpoints" / "step-800", tmp_path, environment=marked.environment) as (_, process):
+        assert any("EngineCore" in line for line in marked.processes().values())
+        process.send_signal(number)
+        process.wait(timeout=60)
+        assert marked.left_after(SECONDS) == ({}, set())
 
 
 KILLS = tuple(map(int, os.environ.get("RADAR_FAST_KILLS", "20,10").split(",")))

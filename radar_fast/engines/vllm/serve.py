@@ -68,8 +68,11 @@ def main(words: Sequence[str]) -> None:
         sys.exit(f"radar-fast: {error}")
     from vllm.entrypoints.cli.main import main as vllm
 
+    from radar_fast.util.orphans import ending_with_us
+
     sys.argv = ["vllm", "serve", checkpoint, *given, *more]
-    vllm()
+    with ending_with_us():  # the engine core holds the device: it must not outlive a server that is killed
+        vllm()
 
 
 def _know_cpu_build() -> None:
