@@ -52,6 +52,10 @@ class Columns:
     """(n, measures): the numbers of :data:`~radar_fast.results.measures.MEASURES`; NaN where unscored."""
     candidates: NDArray[np.float64]
     """(n,): how many candidates; NaN where unscored."""
+    answers: NDArray[np.intp]
+    """(n,): place of the answer among them; 0 where unscored."""
+    probabilities: NDArray[np.float32]
+    """(C,): of each candidate under the mean raw logits, sample by sample of those that are scored."""
     reasons: tuple[str | None, ...]
     """(n,): the kind of reason why a sample is unscored; None where it is scored."""
 
@@ -143,4 +147,7 @@ def _made(rows: list[Row], reasons: list[str | None], gathered: Gatherer) -> Col
     for column, measure in enumerate(measures.MEASURES):
         values[scored, column] = measure.of(judged)
     candidates[scored] = judged.counts
-    return Columns(tuple(rows), values, candidates, tuple(reasons))
+    answers = np.zeros(len(rows), np.intp)
+    answers[scored] = judged.answers
+    probabilities = judged.probabilities.astype(np.float32)
+    return Columns(tuple(rows), values, candidates, answers, probabilities, tuple(reasons))

@@ -133,14 +133,39 @@ def _read(runs: Sequence[Run], known: Sequence[Row] = ()) -> SampleTable:
     ranks[order], ranks[-1] = np.arange(len(rows)), -1
     values = np.full((len(runs), len(rows), len(measures.MEASURES)), np.nan)
     candidates = np.full(len(rows), np.nan)
+    answers = np.zeros(len(rows), np.intp)
     reasons: list[dict[int, str]] = []
     for step, (there, columns) in enumerate(steps):
         rank = ranks[there]
         kept = np.flatnonzero(rank >= 0)
         values[step, rank[kept]] = columns.values[kept]
         candidates[rank[kept]] = np.fmax(candidates[rank[kept]], columns.candidates[kept])
+        answers[rank[kept]] = np.maximum(answers[rank[kept]], columns.answers[kept])
         reasons.append({int(rank[place]): reason for place in kept if (reason := columns.reasons[place]) is not None})
-    return SampleTable(tuple(rows[place] for place in order), values, candidates, tuple(reasons))
+    return SampleTable(
+        rows=tuple(rows[place] for place in order),
+        values=values,
+        candidates=candidates,
+        answers=answers,
+        probabilities=_probabilities([(ranks[there], columns) for there, columns in steps], candidates),
+        reasons=tuple(reasons),
+    )
+
+
+def _probabilities(
+    steps: Sequence[tuple[NDArray[np.intp], Columns]], candidates: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Of every candidate at every step, from each step's columns and the places of its samples (-1: none)."""
+    sizes = np.nan_to_num(candidates).astype(np.intp)
+    first = np.cumsum(sizes) - sizes
+    found = np.full((int(sizes.sum()), len(steps)), np.nan, np.float32)
+    for step, (places, columns) in enumerate(steps):
+        scored = ~np.isnan(columns.candidates)
+        counts, at = columns.candidates[scored].astype(np.intp), places[scored]
+        fits = np.repeat((at >= 0) & (sizes[at] == counts), counts)  # a candidate more or less: a journal was edited
+        within = np.arange(len(columns.probabilities)) - np.repeat(np.cumsum(counts) - counts, counts)
+        found[(np.repeat(first[at], counts) + within)[fits], step] = columns.probabilities[fits]
+    return found
 
 
 def _places(rows: Sequence[Row], by: str) -> list[tuple[str, NDArray[np.intp]]]:

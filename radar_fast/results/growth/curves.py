@@ -127,6 +127,10 @@ class SampleTable:
     """(steps, n, measures): the numbers of :data:`~radar_fast.results.measures.MEASURES`; NaN where unscored."""
     candidates: NDArray[np.float64] = field(repr=False)
     """(n,): how many candidates; NaN for a sample that no step has scored."""
+    answers: NDArray[np.intp] = field(repr=False)
+    """(n,): place of the answer among the sample's candidates; 0 for a sample that no step has scored."""
+    probabilities: NDArray[np.float32] = field(repr=False)
+    """(C, steps): of every candidate under the mean raw logits, sample by sample; NaN where unscored."""
     reasons: tuple[Mapping[int, str], ...] = field(repr=False)
     """For each step, place of an unscored sample -> kind of reason."""
 
@@ -136,6 +140,11 @@ class SampleTable:
         if name not in names:
             raise UsageError(f"measure {name!r}: no number of a sample; it is one of {', '.join(names)}")
         return self.values[:, :, names.index(name)]
+
+    @cached_property
+    def first(self) -> NDArray[np.intp]:
+        """(n + 1,): where each sample's candidates begin in :attr:`probabilities`."""
+        return np.concatenate([[0], np.cumsum(np.nan_to_num(self.candidates))]).astype(np.intp)
 
     @cached_property
     def places(self) -> Mapping[Key, int]:
