@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from radar_fast.own_samples import score_samples
     from radar_fast.protocols import Protocol, open_protocol
     from radar_fast.readers import Format, Reader, ReaderOptions, Selection, open_reader
+    from radar_fast.report.build import WrittenReport, serve_report, write_report
     from radar_fast.results.comparison import compare
     from radar_fast.results.difference import Change, Comparison, Difference
     from radar_fast.results.growth import Curve, Flips, Growth, SampleTable, Step, Trend, growth
@@ -75,6 +76,7 @@ _HOMES = {
     "protocols": ("Protocol", "open_protocol"),
     "own_samples": ("score_samples",),
     "readers": ("Format", "Reader", "ReaderOptions", "Selection", "open_reader"),
+    "report.build": ("WrittenReport", "serve_report", "write_report"),
     "results.comparison": ("compare",),
     "results.difference": ("Change", "Comparison", "Difference"),
     "results.growth": ("Curve", "Flips", "Growth", "SampleTable", "Step", "Trend", "growth"),
@@ -170,6 +172,7 @@ __all__ = [
     "Summary",
     "Trend",
     "UsageError",
+    "WrittenReport",
     "__version__",
     "aggregate",
     "compare",
@@ -181,5 +184,7 @@ __all__ = [
     "score_farm",
     "score_samples",
     "score_series",
+    "serve_report",
     "summarize",
+    "write_report",
 ]

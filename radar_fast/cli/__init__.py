@@ -24,6 +24,7 @@ from radar_fast.cli.help import HELP, Command
 from radar_fast.cli.jobs import status
 from radar_fast.cli.merge import merge
 from radar_fast.cli.models import compose, models
+from radar_fast.cli.report import report
 from radar_fast.cli.results import compare, summarize
 from radar_fast.cli.score import score
 from radar_fast.cli.status import INTERRUPTED, TRY_AGAIN, WRONG
@@ -92,7 +93,9 @@ _COMPLETION = 'Completion in bash: eval "$(_RADAR_FAST_COMPLETE=bash_source rada
 @click.version_option(package_name="radar-fast")
 @click.command_panel("Scoring", commands=["score", "farm", "watch", "demo"])
 @click.command_panel("Benchmarks and checkpoints", commands=["inspect", "convert", "models", "compose"])
-@click.command_panel("Results", commands=["status", "summarize", "merge", "compare", "growth", "gate", "export"])
+@click.command_panel(
+    "Results", commands=["status", "summarize", "merge", "compare", "growth", "report", "gate", "export"]
+)
 @click.command_panel("Speed", commands=["bench"])
 def main() -> None:
     """RADAR's Soft Discrimination Score for multimodal checkpoints: how much does a checkpoint prefer the correct
@@ -106,6 +109,6 @@ def main() -> None:
 
 _SCORING = (score, farm, watch, demo)
 _DATA = (inspect, convert, models, compose)
-_RESULTS = (status, summarize, merge, compare, growth, gate, export)
+_RESULTS = (status, summarize, merge, compare, growth, report, gate, export)
 for _command in (*_SCORING, *_DATA, *_RESULTS, bench):
     main.add_command(_command)

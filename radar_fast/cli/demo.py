@@ -21,7 +21,8 @@ __all__ = ["demo"]
 def demo(out: Path, data_only: bool, engine: str | None) -> None:
     """Watch a tiny Qwen2-VL learn: score a series of its checkpoints on mini-M3, a small generated benchmark.
 
-    DIR/mini-m3 is the benchmark, DIR/checkpoints/step-N the series, DIR/results/step-N a result folder each.
+    DIR/mini-m3 is the benchmark, DIR/checkpoints/step-N the series, DIR/results/step-N a result folder each,
+    DIR/report.html a page that shows them.
     """
     console = standard_output()
     if not data_only and engine != "fake":

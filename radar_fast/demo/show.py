@@ -1,4 +1,4 @@
-"""The demo, from nothing to a table of growth."""
+"""The demo, from nothing to a table of growth, and a page of it."""
 
 import shutil
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from radar_fast.config import RunConfig
 from radar_fast.demo.mini_m3 import write_mini_m3
 from radar_fast.demo.series import write_checkpoints
 from radar_fast.errors import ResultsError
+from radar_fast.report.build import write_report
 from radar_fast.series import FailedRun, ScoredRun, score_series
 from radar_fast.terminal.growth import growth_tables
 from radar_fast.terminal.progress import progress_on
@@ -55,6 +56,7 @@ def show(out: Path, console: Console, *, data_only: bool = False, engine: str = 
         progress.say(f"\n{title} at training step")
         console.print(table)
     progress.say(f"\nresults in {results}")
+    progress.say(f"a page of them: {write_report([results], out / 'report.html', data=data).path}")
     progress.say(f"next: radar-fast score --model {series[-1]} --data {data} --out {out / 'mine'}")
 
 

@@ -23,7 +23,7 @@ LAYERS: tuple[set[str], ...] = (
     {"oddities"},
     {"models", "readers", "conditions", "results"},
     {"protocols", "inspection", "writers", "terminal"},
-    {"gate", "trackers"},
+    {"gate", "trackers", "report"},
     {"exports"},
     {"engines.options", "engines.stream"},
     {"engines.base", "engines.device", "engines.head"},

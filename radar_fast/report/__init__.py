@@ -1,0 +1,3 @@
+"""The report: one page that shows a series of checkpoints, works from a file, and fetches nothing."""
+
+__all__: list[str] = []

@@ -1,0 +1,129 @@
+// What the page is about: the document, and blocks of packed samples that are unpacked when they are first needed.
+
+/** The bytes of a block: base64 of a raw deflate stream. */
+async function inflated(id) {
+  const element = byId(id);
+  const packed = atob(element.textContent);
+  const bytes = new Uint8Array(packed.length);
+  for (let at = 0; at < packed.length; at += 1) bytes[at] = packed.charCodeAt(at);
+  element.remove();
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  return new Response(stream).arrayBuffer();
+}
+
+function unpacked(name) {
+  return inflated(`block-${CHOSEN}-${name}`);
+}
+
+const REPORT = JSON.parse(new TextDecoder().decode(await inflated("block-document")));
+
+const ALL = REPORT.benchmarks;
+
+/** Of several benchmarks one is shown: that whose number stands in the address, behind #. */
+const CHOSEN = Math.min(ALL.length - 1, Number.parseInt(location.hash.slice(1), 10) || 0);
+
+const DATA = ALL[CHOSEN];
+
+const STEPS = DATA.steps;
+
+/** The entries of one kind: overall, ability, directory or task. */
+function entries(kind) {
+  return DATA.entries.filter((entry) => entry.kind === kind);
+}
+
+const KINDS = { ability: "abilities", directory: "directories", task: "tasks" };
+
+/** Kinds that say more than the overall number, most telling first. */
+const LEVELS = Object.keys(KINDS).filter((kind) => entries(kind).length > 1 || (kind === "task" && entries(kind).length));
+
+const TYPES = { u8: Uint8Array, u16: Uint16Array, u32: Uint32Array };
+
+async function array(name) {
+  return new TYPES[DATA.samples.arrays[name]](await unpacked(name));
+}
+
+async function list(name) {
+  return JSON.parse(new TextDecoder().decode(await unpacked(name)));
+}
+
+const WRONG = 0;
+const RIGHT = 1;
+const UNSCORED = 2;
+
+/** Percent that the number of a distractor stands for. */
+const GRAIN = 2;
+
+/** Every candidate's probability in whole percent, by candidate and step, of what is kept: the answers', and the
+    distractors' but for each sample's last, which has what is left. */
+function percentages(count, first, answer, answers, others) {
+  const steps = STEPS.length;
+  const found = new Uint8Array(first[count] * steps);
+  let other = 0;
+  for (let sample = 0; sample < count; sample += 1) {
+    const right = first[sample] + answer[sample];
+    const end = first[sample + 1];
+    const last = right === end - 1 ? end - 2 : end - 1;
+    for (let step = 0; step < steps; step += 1) {
+      if (first[sample] === end) break;
+      let left = 100 - answers[sample * steps + step];
+      found[right * steps + step] = 100 - left;
+      let at = other;
+      for (let candidate = first[sample]; candidate < last; candidate += 1) {
+        if (candidate === right) continue;
+        found[candidate * steps + step] = GRAIN * others[at * steps + step];
+        left -= GRAIN * others[at * steps + step];
+        at += 1;
+      }
+      if (last >= first[sample] && last !== right) found[last * steps + step] = left;
+    }
+    other += Math.max(0, end - first[sample] - 2);
+  }
+  return found;
+}
+
+let loading = null;
+
+/** The samples, unpacked once. */
+function samples() {
+  loading ??= unpackSamples();
+  return loading;
+}
+
+/** `state` is by sample and step: 0 wrong, 1 right, 2 unscored, 3 not in that run; `first` says where a sample's
+    candidates begin among all. */
+async function unpackSamples() {
+  const [state, answers, others, first, answer, task, images, forgotten] = await Promise.all(
+    ["state", "answers", "others", "first", "answer", "task", "images", "forgotten"].map(array),
+  );
+  const [names, questions, candidates, pictures, reasons] = await Promise.all(
+    ["names", "questions", "candidates", "pictures", "reasons"].map(list),
+  );
+  const steps = STEPS.length;
+  const percents = percentages(DATA.samples.count, first, answer, answers, others);
+  return {
+    count: DATA.samples.count,
+    tasks: DATA.samples.tasks,
+    answer,
+    task,
+    images,
+    forgotten,
+    names,
+    questions,
+    texts: candidates,
+    pictures,
+    reasons: new Map(reasons),
+    candidates: (sample) => first[sample + 1] - first[sample],
+    stateAt: (sample, step) => state[sample * steps + step],
+    /** The candidate's probability at a step, in whole percent. */
+    percentAt: (sample, candidate, step) => percents[(first[sample] + candidate) * steps + step],
+    answerAt: (sample, step) => answers[sample * steps + step],
+    /** Probability of the answer less that of the best distractor, in percent. */
+    marginAt: (sample, step) => {
+      let best = 0;
+      for (let at = first[sample]; at < first[sample + 1]; at += 1) {
+        if (at !== first[sample] + answer[sample]) best = Math.max(best, percents[at * steps + step]);
+      }
+      return answers[sample * steps + step] - best;
+    },
+  };
+}
