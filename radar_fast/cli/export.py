@@ -18,7 +18,12 @@ def _exports() -> tuple[str, ...]:
 
 @click.command(cls=Command)
 @click.argument("results", type=PATH, nargs=-1, required=True, metavar="RESULTS...")
-@click.option("--to", type=Choice(_exports), required=True, help="What is to read it.")
+@click.option(
+    "--to",
+    type=Choice(_exports),
+    required=True,
+    help="What is to read it: csv, parquet, lm-eval, every-eval-ever, wandb, tensorboard, mlflow, trackio.",
+)
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="The folder it goes to; made if absent.")
 def export(results: tuple[Path, ...], to: str, out: Path) -> None:
     """Write results as other programs read them: tables, trackers' files, layouts of other harnesses.

@@ -479,7 +479,7 @@ def test_vllm_beside_its_peer_on_a_benchmark(demo: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"engines": ("magic",)}, r"--engines magic: unknown; it is one of vllm, transformers, fake"),
+        ({"engines": ("magic",)}, r"--engines magic: unknown; it is one of vllm, transformers, http, fake"),
         ({"peers": ("magic",)}, r"--peers magic: unknown; it is one of published, per-candidate"),
         ({"peers": ("published", "published")}, "each can be named once"),
         ({"engines": (), "peers": ()}, "both are empty"),
