@@ -45,6 +45,12 @@ def _shares(counts: dict[str, int], limit: int) -> dict[str, int]:
     waiting = sorted(counts, key=lambda task: (shares[task] > 0, -(limit * counts[task] % total), task))
     for task in waiting[: limit - sum(shares.values())]:
         shares[task] += 1
+    for task in sorted(task for task, share in shares.items() if not share):
+        most = max(shares, key=lambda other: (shares[other], other))
+        if shares[most] < 2:
+            break
+        shares[most] -= 1
+        shares[task] = 1
     return shares
 
 

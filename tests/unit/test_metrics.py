@@ -298,6 +298,8 @@ def test_the_dictionary_is_flat_below_its_names() -> None:
         "format",
         "complete",
         "missing",
+        "step",
+        "shard",
         "tasks",
         "directories",
         "abilities",

@@ -44,6 +44,7 @@ def test_a_line_has_every_field_under_its_name() -> None:
         "tokens_minimal": 30,
         "seconds": 0.25,
         "metadata": {"question": "What?", "index": 3},
+        "images": [],
     }
 
 
