@@ -432,7 +432,7 @@ def test_k2_is_repeatable(impl: str) -> None:
 @triton_only
 @every_dtype
 def test_k2_a_row_depends_on_its_batch_by_rounding_alone(dtype: torch.dtype) -> None:
-    # The interpreter's product is the CPU library's, which on some machines sums the rows of a tile in different orders.
+    # The interpreter's product is the CPU library's, which on some machines sums a tile's rows in different orders.
     hidden, weight = operands(200, 507, 128, dtype)
     targets = some_targets(200, 507)
     whole = linear_log_softmax_gather(hidden, weight, targets, impl="triton")

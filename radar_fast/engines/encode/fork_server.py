@@ -43,8 +43,8 @@ class ForkServer:
             **os.environ,
             "CUDA_VISIBLE_DEVICES": "",
             "OMP_NUM_THREADS": "1",
-            # transformers imports scikit-learn where it is installed, that pandas, and that pyarrow, whose allocator has
-            # a thread of its own.
+            # transformers imports scikit-learn where it is installed, that pandas, and that pyarrow, whose allocator
+            # has a thread of its own.
             "JE_ARROW_MALLOC_CONF": "background_thread:false",
             "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_OFFLINE": "1",
