@@ -110,12 +110,12 @@ def commands(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     same = {}
     for name, command in runs.items():
         out, alone = (Path(each[each.index("--out") + 1]) for each in (command, runs["score"]))
-        same[name] = all(_said(out / model.name) == _said(alone / model.name) for model in models)
+        same[name] = all(said(out / model.name) == said(alone / model.name) for model in models)
         print(f"{name:20} {seconds[name]:7.1f}  {'the same' if same[name] else 'DIFFER'}")
     return {"samples": samples, "checkpoints": len(models), "seconds": seconds, "same": same}
 
 
-def _said(out: Path) -> tuple[Any, Any]:
+def said(out: Path) -> tuple[Any, Any]:
     """Records by id and the numbers of the summary, but for times."""
     records = map(json.loads, (out / "samples.jsonl").read_text().splitlines())
     summary = json.loads((out / "summary.json").read_text())

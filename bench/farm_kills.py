@@ -16,7 +16,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+
+from farm import said
 
 from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
@@ -42,7 +43,7 @@ def main() -> None:
         killed, runs = disturbed(farm, out, args.kills.split(","))
         seconds = time.perf_counter() - started
         subprocess.run(command("score", *words, str(folder / "score")), check=True, stdout=subprocess.DEVNULL)
-        found, expected = ([_said(where / model.name) for model in models] for where in (out, folder / "score"))
+        found, expected = ([said(where / model.name) for model in models] for where in (out, folder / "score"))
         lines = sum(len((out / model.name / "samples.jsonl").read_text().splitlines()) for model in models)
     samples = sum(len(records) for records, _ in expected)
     result = {"samples": samples, "lines": lines, "killed": killed, "runs": runs, "same": found == expected}
@@ -105,14 +106,6 @@ def below(pid: int) -> list[int]:
 
 def recorded(out: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in out.glob("*/samples.jsonl"))
-
-
-def _said(out: Path) -> tuple[Any, Any]:
-    """Records by id and the numbers of the summary, but for times."""
-    records = map(json.loads, (out / "samples.jsonl").read_text().splitlines())
-    summary = json.loads((out / "summary.json").read_text())
-    by_id = {(record["task"], record["id"]): {**record, "seconds": 0} for record in records}
-    return by_id, {name: summary[name] for name in ("tasks", "directories", "abilities", "overall")}
 
 
 if __name__ == "__main__":

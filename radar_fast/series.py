@@ -232,7 +232,7 @@ class Series:
 
     def config(self, job: Job) -> RunConfig:
         """The options of a job alone."""
-        return replace(self.configs[job.benchmark], model=job.model, out=job.out)
+        return _config_of(job, self.configs)
 
     def label(self, job: Job) -> str:
         """What progress calls a job."""
@@ -266,7 +266,7 @@ def planned(
     states = [data_state(each) for each in configs]
     finished = {}
     for job in jobs:
-        one = replace(configs[job.benchmark], model=job.model, out=job.out)
+        one = _config_of(job, configs)
         if (summary := answer(one, states[job.benchmark])) is not None:
             finished[job] = ScoredRun(names[job.benchmark], job.name, one.folder, summary)
             progress.done(job.name, one.folder, summary)
@@ -284,6 +284,10 @@ def planned(
             shutil.rmtree(ours, ignore_errors=True)
         if len(jobs) > 1:
             _remove_empty(config.out)
+
+
+def _config_of(job: Job, configs: Sequence[RunConfig]) -> RunConfig:
+    return replace(configs[job.benchmark], model=job.model, out=job.out)
 
 
 def by_step(runs: Sequence[ScoredRun]) -> list[ScoredRun]:

@@ -8,10 +8,15 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from radar_fast.bench.peers import read_pictures
 from radar_fast.engines.encode.encoder import Encoder
+from radar_fast.engines.encode.tokens import Tokens
+from radar_fast.errors import EngineError
 from radar_fast.protocols import smart_resize
+from radar_fast.sample import Prompt, Reason
+from radar_fast.util.clock import Clock
 
-__all__ = ["at_final_size", "expanded_length"]
+__all__ = ["at_final_size", "expanded_length", "laid_out"]
 
 
 def at_final_size(image: Image.Image, encoder: Encoder) -> Image.Image:
@@ -22,6 +27,21 @@ def at_final_size(image: Image.Image, encoder: Encoder) -> Image.Image:
     factor, least, most = bounds
     height, width = smart_resize(image.height, image.width, factor, least, most)
     return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def laid_out(encoder: Encoder, prompt: Prompt, clock: Clock, peer: str) -> tuple[list[Image.Image], Tokens]:
+    """A prompt's pictures at their final size and its tokens, timed as ``decode`` and ``tokenise``.
+
+    Raises:
+        EngineError: it cannot be scored, which the message says of ``peer``.
+    """
+    with clock.measure("decode"):
+        images = [at_final_size(image, encoder) for image in read_pictures(encoder, prompt)]
+    with clock.measure("tokenise"):
+        tokens = encoder.tokenise(prompt)
+    if isinstance(tokens, Reason):
+        raise EngineError(f"{peer}: {prompt.sample.id} of {prompt.sample.task}: {tokens}")
+    return images, tokens
 
 
 def expanded_length(tokens: int, images: Sequence[Image.Image], encoder: Encoder) -> int | None:

@@ -21,11 +21,11 @@ from typing import Any
 import torch
 
 from radar_fast.bench.contender import Outcome, Setup
-from radar_fast.bench.peers import read_pictures, written_results
-from radar_fast.bench.pictures import at_final_size, expanded_length
+from radar_fast.bench.peers import written_results
+from radar_fast.bench.pictures import expanded_length, laid_out
 from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.errors import EngineError, one_line
-from radar_fast.sample import Prompt, Reason, Sample
+from radar_fast.sample import Prompt, Sample
 from radar_fast.util.clock import Clock
 
 __all__ = ["SGLang"]
@@ -84,12 +84,7 @@ class SGLang:
 
     def _requests(self, prompt: Prompt) -> list[dict[str, Any]]:
         """The prefix alone, then each candidate; ``ids`` of its answer stand beside what is sent."""
-        with self._clock.measure("decode"):
-            images = [at_final_size(image, self._encoder) for image in read_pictures(self._encoder, prompt)]
-        with self._clock.measure("tokenise"):
-            tokens = self._encoder.tokenise(prompt)
-        if isinstance(tokens, Reason):
-            raise EngineError(f"{self.name}: {prompt.sample.id} of {prompt.sample.task}: {tokens}")
+        images, tokens = laid_out(self._encoder, prompt, self._clock, self.name)
         split = tokens.split
         shown = {"image_data": list(map(_as_text, images))} if images else {}
         prefix = list(tokens.prefix[: split.shared])

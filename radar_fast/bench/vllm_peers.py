@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from radar_fast.bench.contender import Outcome, Setup
-from radar_fast.bench.peers import read_pictures, written_results
-from radar_fast.bench.pictures import at_final_size, expanded_length
+from radar_fast.bench.peers import written_results
+from radar_fast.bench.pictures import expanded_length, laid_out
 from radar_fast.engines.encode.encoder import Encoder
 from radar_fast.errors import EngineError, ModelError, UsageError, one_line
-from radar_fast.sample import Prompt, Reason, Sample
+from radar_fast.sample import Prompt, Sample
 from radar_fast.util.clock import Clock
 
 __all__ = ["Letters", "PromptLogprobs", "TokenIds", "check_letters", "check_token_ids"]
@@ -152,12 +152,7 @@ class PromptLogprobs:
             gc.collect()
 
     def _requests(self, number: int, prompt: Prompt) -> list[_Request]:
-        with self._clock.measure("decode"):
-            images = [at_final_size(image, self._encoder) for image in read_pictures(self._encoder, prompt)]
-        with self._clock.measure("tokenise"):
-            tokens = self._encoder.tokenise(prompt)
-        if isinstance(tokens, Reason):
-            raise EngineError(f"{self.name}: {prompt.sample.id} of {prompt.sample.task}: {tokens}")
+        images, tokens = laid_out(self._encoder, prompt, self._clock, self.name)
         split = tokens.split
         requests = []
         for suffix in split.suffixes:

@@ -25,8 +25,6 @@ def demo(out: Path, data_only: bool, engine: str | None) -> None:
     DIR/report.html a page that shows them.
     """
     console = standard_output()
-    if not data_only and engine != "fake":
-        click.echo("loading torch and transformers...")
     from radar_fast.demo.show import show
 
     show(out, console, data_only=data_only, engine=engine or "auto")

@@ -2,12 +2,11 @@
 table of engines."""
 
 import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from radar_fast.engines.options import EngineOptions
 from radar_fast.engines.stream import streamed
@@ -15,6 +14,7 @@ from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
 from radar_fast.sample import Prompt, Reason, ReasonKind, Scored
 from radar_fast.util.clock import PARTS
+from radar_fast.util.closing import Closing
 
 if TYPE_CHECKING:
     from radar_fast.engines.encode.context import EngineContext
@@ -79,7 +79,7 @@ class EngineReport:
         }
 
 
-class Engine(ABC):
+class Engine(Closing):
     """Scores prompts. A context manager, which closes it."""
 
     name: str
@@ -117,7 +117,7 @@ class Engine(ABC):
             EngineError: samples are still being scored.
         """
 
-    def drop_caches(self) -> None:  # noqa: B027 - an engine that keeps nothing has nothing to drop
+    def drop_caches(self) -> None:
         """Forget whatever is kept of samples scored before, so that the next ones are computed from nothing. Not while
         scoring.
 
@@ -128,14 +128,6 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free the device. Calling it twice is fine."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def reason_of_targets(targets: Iterable[int], rows: int | None) -> Reason | None:

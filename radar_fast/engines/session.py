@@ -1,19 +1,18 @@
 """An engine that outlives its checkpoint: the next one that differs in its weights alone takes its place in it."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from radar_fast.engines import ENGINES, Engine, EngineContext, EngineOptions, EngineReport, EngineSpec
 from radar_fast.engines.encode.context import prefers_processes
 from radar_fast.engines.encode.fork_server import ForkServer
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import Protocol
+from radar_fast.util.closing import Closing
 
 __all__ = ["EngineSession"]
 
 
-class EngineSession:
+class EngineSession(Closing):
     """Holds at most one open engine; to be used as a context, which closes it."""
 
     def __init__(self) -> None:
@@ -91,14 +90,6 @@ class EngineSession:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _fits(self, checkpoint: Checkpoint | None, made_for: object) -> bool:
         if self._engine is None or checkpoint is None or self._checkpoint is None or made_for != self._made_for:

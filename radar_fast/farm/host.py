@@ -13,8 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from radar_fast.engines import Engine, EngineReport
 from radar_fast.engines.session import EngineSession
@@ -25,6 +24,7 @@ from radar_fast.results.record import Key, Record, record_of
 from radar_fast.run import open_prepared, ready_line
 from radar_fast.sample import Prompt
 from radar_fast.util.clock import Clock
+from radar_fast.util.closing import Closing
 from radar_fast.windows import Window
 
 __all__ = ["EngineHost"]
@@ -74,7 +74,7 @@ class _Loaded:
 _Asked = tuple[_Open | _Score | _Report | None, "Future[Any]"]
 
 
-class EngineHost:
+class EngineHost(Closing):
     """To be called from several threads: one for each window that waits here, and one more."""
 
     def __init__(self) -> None:
@@ -119,14 +119,6 @@ class EngineHost:
         if self._thread.is_alive():
             self._ask(None)
             self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _ask(self, command: _Open | _Score | _Report | None) -> Any:
         answer: Future[Any] = Future()

@@ -16,8 +16,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from radar_fast.util.closing import Closing
 
 __all__ = ["ForkServer", "ForkServerDiedError"]
 
@@ -32,7 +33,7 @@ class ForkServerDiedError(Exception):
     """The process is gone."""
 
 
-class ForkServer:
+class ForkServer(Closing):
     """The process, from the engine's side. Safe to use from several threads, and to be closed."""
 
     def __init__(self) -> None:
@@ -88,14 +89,6 @@ class ForkServer:
         with self._lock:
             self._connection.close()
             self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @contextlib.contextmanager

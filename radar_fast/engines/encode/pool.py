@@ -22,8 +22,6 @@ import socket
 import threading
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from types import TracebackType
-from typing import Self
 
 import torch
 
@@ -40,6 +38,7 @@ from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import PROTOCOLS, Protocol, open_protocol
 from radar_fast.sample import Prompt, Reason
 from radar_fast.util.clock import Clock
+from radar_fast.util.closing import Closing
 
 __all__ = ["Pool", "can_reopen", "choose_worker_kind"]
 
@@ -79,7 +78,7 @@ def choose_worker_kind(
     return "threads"
 
 
-class Pool:
+class Pool(Closing):
     """Processes that encode prompts. Use it from as many threads as there are workers, and close it."""
 
     def __init__(
@@ -167,14 +166,6 @@ class Pool:
             worker.close()
         if self._own is not None:
             self._own.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _ask(self, worker: "_Worker", prompt: Prompt) -> Encoded | Reason:
         answer, seconds = worker.ask(prompt)
