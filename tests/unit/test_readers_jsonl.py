@@ -1,7 +1,6 @@
 """The JSON-lines reader: field mapping, tags, answers as published, and a reason for every line it cannot use."""
 
 import json
-import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from puzzles import PUZZLES
+from reading_peaks import peaks_of_reading
 
 from radar_fast.errors import DataError
 from radar_fast.images import read_image
@@ -338,15 +338,11 @@ def test_any_line_comes_out(tmp_path: Path, lines: list[object], fields: dict[st
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    peaks = []
-    for count in (150, 15_000):
-        data = tmp_path / str(count)
+    folders = [tmp_path / str(count) for count in (150, 15_000)]
+    for data, count in zip(folders, (150, 15_000), strict=True):
         size = write(data, *(LINE | {"id": n, "question": f"{n} " * 60} for n in range(count))).stat().st_size
-        reader = open_reader(data)
-        tracemalloc.start()
-        assert sum(1 for _ in reader) == count
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        assert sum(1 for _ in open_reader(data)) == count
+    peaks = peaks_of_reading(*folders)
     # The constant: 15,000 hashes of ids.
     assert peaks[1] < 2 * peaks[0] + 3 * 2**20
     assert peaks[1] < size / 2

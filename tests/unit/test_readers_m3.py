@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reading_peaks import peaks_of_reading
 
 from radar_fast.errors import DataError
 from radar_fast.readers import open_reader
@@ -378,22 +377,11 @@ def test_any_record_comes_out(tmp_path: Path, task: tuple[str, str], records: li
             assert sample.metadata["file"] in sample.reason.detail
 
 
-def peak(read_all: Callable[[], int]) -> int:
-    tracemalloc.start()
-    try:
-        read_all()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
-    peaks = []
-    for count in (150, 15_000):
-        data = tmp_path / str(count)
+    folders = [tmp_path / str(count) for count in (150, 15_000)]
+    for data, count in zip(folders, (150, 15_000), strict=True):
         size = write(data, {str(n): RECORD | {"question": f"{n} " * 150} for n in range(count)}).stat().st_size
-        reader = open_reader(data)
-        peaks.append(peak(lambda reader=reader: sum(1 for _ in reader)))  # type: ignore[misc]
+    peaks = peaks_of_reading(*folders)
     # The constant: 15,000 hashes of ids.
     assert peaks[1] < 2 * peaks[0] + 3 * 2**20
     assert peaks[1] < size / 2
