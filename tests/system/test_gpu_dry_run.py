@@ -4,16 +4,20 @@ A visit to a GPU machine is minutes long. Whatever would end it for a reason tha
 does not exist, a contender that is absent or runs out of memory, an option that is refused, is to be seen here.
 """
 
+import importlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from processes import uncovered
+
+from radar_fast.cli.bench import bench
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,6 +121,46 @@ def test_the_first_visit_from_end_to_end(tmp_path: Path) -> None:
     assert measured["name"] == "published"
     assert "not measured" in (tmp_path / "gpu-check-cascade.md").read_text()
     assert done.returncode == 1
+
+
+@needs_triton
+@pytest.mark.full
+def test_the_race_goes_on_without_vllm(tmp_path: Path) -> None:
+    """vLLM of a CPU cannot be raced on a GPU: a reason a contender, and the others are measured."""
+    done = on_a_gpu("bench/gpu_visit.py", "race", "--dry-run", "--out", tmp_path)
+    [line] = (tmp_path / "gpu-qwen2vl-2b.jsonl").read_text().splitlines()
+    report = json.loads(line)
+    assert report["complete"], done.stdout
+    rows = {row["name"]: row for row in report["rows"]}
+    assert list(rows) == ["vllm", "transformers", "vllm-prompt-logprobs", "published"]
+    assert "built for cpu" in rows["vllm"]["failed"]
+    assert rows["vllm-prompt-logprobs"]["failed"]
+    for name in ("transformers", "published"):
+        assert rows[name]["agrees"], rows[name]
+        assert rows[name]["samples_per_second"] > 0
+    assert rows["transformers"]["ratios"]["published"]["median"] > 0
+    assert "built for cpu" in (tmp_path / "gpu-qwen2vl-2b.md").read_text()
+
+
+@pytest.mark.parametrize("visit", ["check", "kernels", "race"])
+def test_what_a_visit_asks_of_the_bench_is_an_option_of_it(visit: str) -> None:
+    """As on the day, not as in a dry run: an option that click would refuse."""
+    gpu_visit = script("gpu_visit")
+    asked = [part.command for part in gpu_visit.VISITS[visit](small=False) if part.command[0] == "bench/record.py"]
+    assert len(asked) == {"check": 4, "kernels": 0, "race": 1}[visit]
+    for command in asked:
+        words = command[command.index("--") + 1 :]
+        context = bench.make_context("bench", [str(word) for word in words])
+        assert context.params["device"] == "cuda"
+
+
+def script(name: str) -> ModuleType:
+    """A module of bench/."""
+    sys.path.insert(0, str(ROOT / "bench"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(ROOT / "bench"))
 
 
 def test_a_visit_leaves_what_was_found_when_it_is_cut_off(tmp_path: Path) -> None:
