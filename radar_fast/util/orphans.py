@@ -18,6 +18,7 @@ from pathlib import Path
 __all__ = [
     "STARTER",
     "end_when_orphaned",
+    "end_with_parent",
     "end_with_starter",
     "ending_with_us",
     "name_of",
@@ -35,6 +36,8 @@ stay until the machine is started anew."""
 _LOOK_SECONDS = 0.5
 _watching_in = 0
 _hooked = False
+_with_parent: re.Pattern[str] | None = None
+"""Names of processes that end with their parent; None before :func:`end_with_parent`."""
 
 
 def name_of(pid: int) -> str:
@@ -75,7 +78,40 @@ def end_with_starter() -> None:
         return
     _watching_in = os.getpid()
     _hook()
-    pid = int(named.partition(":")[0])
+    _end_with(int(named.partition(":")[0]), named)
+
+
+def end_with_parent(names: re.Pattern[str]) -> None:
+    """See that processes of multiprocessing end with their parent, if their own name is one of ``names``.
+
+    For a library's processes, where a program of others has started that library: nothing names a starter then, and
+    what else the program runs is not touched. Counts for this process, and for those forked from it. Where a starter is
+    named, :func:`end_with_starter` watches that instead.
+    """
+    import multiprocessing.util  # whoever only asks for the rest of this module does without
+
+    global _with_parent
+    if _with_parent is None:
+        # Once the name is known, which it is not yet while os.fork returns. The registry holds no more than the object.
+        multiprocessing.util.register_after_fork(end_with_parent, lambda _: _look_for_parent())
+    _with_parent = names
+    _look_for_parent()
+
+
+def _look_for_parent() -> None:
+    import multiprocessing
+
+    global _watching_in
+    parent = multiprocessing.parent_process()
+    if parent is None or _watching_in == os.getpid() or _with_parent is None or parent.pid is None:
+        return
+    if _with_parent.match(multiprocessing.current_process().name):
+        _watching_in = os.getpid()
+        _end_with(parent.pid, name_of(parent.pid) if parent.is_alive() else "")
+
+
+def _end_with(pid: int, named: str) -> None:
+    """End this process with another: now if it is not there by that name, else as soon as it has ended."""
     watched: int | None = None
     if hasattr(os, "pidfd_open"):
         try:
@@ -84,7 +120,7 @@ def end_with_starter() -> None:
             os._exit(1)
         except OSError:
             watched = None  # a kernel, or a sandbox, that has none
-    if name_of(pid) != named:
+    if name_of(pid) != named or not named:
         os._exit(1)  # it ended before this process came so far
     threading.Thread(target=_watch, args=(pid, named, watched), name="end-with-starter", daemon=True).start()
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 
@@ -21,15 +21,20 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def served(
-    checkpoint: Path, folder: Path, *more: str, port: int | None = None, environment: Mapping[str, str] = os.environ
+    checkpoint: Path,
+    folder: Path,
+    *more: str,
+    port: int | None = None,
+    environment: Mapping[str, str] = os.environ,
+    program: Sequence[str] = (),
 ) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """The address of a server of a checkpoint, once it answers, and its process; killed at the end.
 
-    ``folder`` gets its log; ``more`` are options of ``vllm serve``.
+    ``folder`` gets its log; ``more`` are options of ``vllm serve``; ``program`` is what Python runs in place of ours.
     """
     port = port or free_port()
     words = [
-        *(sys.executable, "-m", "radar_fast.engines.vllm.serve", str(checkpoint)),
+        *(sys.executable, *(program or ("-m", "radar_fast.engines.vllm.serve", str(checkpoint)))),
         *("--host", "127.0.0.1", "--port", str(port), "--served-model-name", checkpoint.name),
         *("--dtype", "float32", "--enforce-eager", "--block-size", "32", "--gpu-memory-utilization", "0.3"),
         *more,

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,57 @@ def test_a_process_whose_starter_is_gone_does_not_come_far() -> None:
     started = time.monotonic()
     assert subprocess.run([sys.executable, "-c", SLEEP], env=environment, check=False).returncode == 1
     assert time.monotonic() - started < 60
+
+
+NAMED = """
+import multiprocessing, re, sys, time
+from radar_fast.util.orphans import end_with_parent
+
+def work(named):
+    if named == "spawned":
+        end_with_parent(re.compile("EngineCore"))
+    if multiprocessing.current_process().name == "EngineCore_1":
+        multiprocessing.get_context("fork").Process(target=work, args=("forked",), name="EngineCore_2").start()
+    print("there", flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    end_with_parent(re.compile("EngineCore"))
+    for name, how in (("EngineCore_1", "spawn"), ("EngineCore", "fork"), ("Mine", "fork"), ("Mine", "spawn")):
+        multiprocessing.get_context(how).Process(target=work, args=(f"{how}ed",), name=name).start()
+    time.sleep(600)
+"""
+
+
+def test_named_processes_end_with_a_parent_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forked and spawned ones, and theirs; whatever else the program has started goes on."""
+    monkeypatch.delenv(STARTER, raising=False)
+    (tmp_path / "program.py").write_text(NAMED)
+    marked = Marked()
+    command = [sys.executable, str(tmp_path / "program.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=marked.environment) as process:
+        try:
+            assert process.stdout is not None
+            assert [process.stdout.readline() for _ in range(5)] == [b"there\n"] * 5
+            before = marked.processes()
+            mine = {pid for pid, ppid in map_parents(before).items() if ppid == process.pid}
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            end = time.monotonic() + 5.0
+            while time.monotonic() < end and len(marked.processes()) > 3:
+                time.sleep(0.05)
+            left = marked.processes()
+            # The two of other names, and the resource tracker that goes with those that are spawned.
+            assert len(left) == 3
+            assert left.keys() <= mine
+        finally:
+            process.kill()
+            for pid in marked.processes():
+                os.kill(pid, signal.SIGKILL)
+
+
+def map_parents(pids: Iterable[int]) -> dict[int, int]:
+    return {pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) for pid in pids}
 
 
 def test_nothing_is_left_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

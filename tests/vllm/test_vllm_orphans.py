@@ -19,7 +19,9 @@ from served import served
 
 from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS
+from radar_fast.engines.vllm.serve import options_for
 from radar_fast.readers import open_reader
+from radar_fast.util.orphans import STARTER
 
 SECONDS = 5.0
 """Within which everything must be gone."""
@@ -86,6 +88,35 @@ def test_so_does_a_killed_server(demo: Path, tmp_path: Path, number: signal.Sign
     with served(demo / "checkpoints" / "step-800", tmp_path, environment=marked.environment) as (_, process):
         assert any("EngineCore" in line for line in marked.processes().values())
         process.send_signal(number)
+        process.wait(timeout=60)
+        assert marked.left_after(SECONDS) == ({}, set())
+
+
+PLAIN = """
+import sys
+from radar_fast.engines.vllm.serve import _know_cpu_build
+_know_cpu_build()
+from vllm.entrypoints.cli.main import main
+if __name__ == "__main__":
+    main()
+"""
+"""``vllm serve`` as vLLM starts it, where vLLM goes by the name of its CPU build; our part is the plugin."""
+
+
+@pytest.mark.full
+def test_so_does_a_plain_server_that_has_the_plugin(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has named a starter there: vLLM's own processes watch their parent."""
+    monkeypatch.delenv(STARTER, raising=False)
+    program = tmp_path / "vllm_plain.py"
+    program.write_text(PLAIN)
+    checkpoint = demo / "checkpoints" / "step-800"
+    marked = Marked(VLLM_USE_V2_MODEL_RUNNER="0")
+    words = ("serve", str(checkpoint), *options_for(checkpoint))
+    with served(checkpoint, tmp_path, environment=marked.environment, program=(str(program), *words)) as (_, process):
+        assert any("EngineCore" in line for line in marked.processes().values())
+        process.send_signal(signal.SIGKILL)
         process.wait(timeout=60)
         assert marked.left_after(SECONDS) == ({}, set())
 

@@ -6,6 +6,7 @@ vLLM finds :func:`register` through the ``vllm.general_plugins`` entry point. It
 in this module, so no list of families is needed and nothing is imported early.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,17 +17,23 @@ from vllm.model_executor.models.registry import ModelRegistry
 
 from radar_fast.engines.vllm import internvl as vllm_internvl
 from radar_fast.engines.vllm.derive import PREFIX, derive
-from radar_fast.util.orphans import end_with_starter
+from radar_fast.util.orphans import end_with_parent, end_with_starter
 
 __all__ = ["WorkerExtension", "register"]
+
+_VLLMS_OWN = re.compile("EngineCore|VllmWorker|APIServer|ApiServer|VLLM_")
+"""How the names of vLLM's processes begin, in all versions that are known."""
 
 
 def register() -> None:
     """Make ``RadarX`` known for every architecture X of vLLM's registry. Imports no model; may be called again.
 
-    In a process that vLLM has started for radar-fast it also sees that the process ends with radar-fast's.
+    It also sees that a process of vLLM's ends with whoever started it, however that ended: with radar-fast's process,
+    and under a plain ``vllm serve``, or a program with an engine of its own, with that one. An engine core that has lost
+    its server would hold the device until somebody notices.
     """
     end_with_starter()
+    end_with_parent(_VLLMS_OWN)
     for architecture in list(ModelRegistry.get_supported_archs()):
         if not architecture.startswith(PREFIX):
             ModelRegistry.register_model(PREFIX + architecture, f"{__name__}:{PREFIX}{architecture}")
