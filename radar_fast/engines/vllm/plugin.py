@@ -29,8 +29,8 @@ def register() -> None:
     """Make ``RadarX`` known for every architecture X of vLLM's registry. Imports no model; may be called again.
 
     It also sees that a process of vLLM's ends with whoever started it, however that ended: with radar-fast's process,
-    and under a plain ``vllm serve``, or a program with an engine of its own, with that one. An engine core that has lost
-    its server would hold the device until somebody notices.
+    and under a plain ``vllm serve``, or a program with an engine of its own, with that one. An engine core without its
+    server would hold the device until somebody notices.
     """
     end_with_starter()
     end_with_parent(_VLLMS_OWN)
