@@ -1,12 +1,17 @@
 """The ranks of a training: each scores its share, and all get the whole."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
+from radar_fast.engines.transformers.gathers import Gathers
+
 __all__ = ["Ranks", "Turns"]
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
@@ -56,20 +61,35 @@ class Turns:
     when it runs, so that every rank must run the same modules, as often as the others.
 
     Before each pass the ranks agree on whether the vision tower runs in it. One that has nothing of that kind runs
-    along with a sample whose result nobody wants.
+    along with a sample whose result nobody wants. One whose pass breaks off makes its gathers to the end, and comes to
+    the next agreement as the others do.
     """
 
-    def __init__(self, ranks: Ranks, run_along: Callable[[bool], None]) -> None:
-        """``run_along``: a pass for the sake of the others, with images or without."""
-        self._ranks, self._run_along = ranks, run_along
+    def __init__(self, ranks: Ranks, gathers: Gathers, run_along: Callable[[bool], None]) -> None:
+        """``gathers``: of the model; ``run_along``: a pass for the sake of the others, with images or without."""
+        self._ranks, self.gathers, self._run_along = ranks, gathers, run_along
+
+    def rehearse(self, kinds: Iterable[bool]) -> None:
+        """Run along once with each kind that was not seen yet; all ranks call it at once, with the same kinds."""
+        for images in sorted(kinds):
+            if not self.gathers.knows(images):
+                self._run_along(images)
 
     def take(self, images: bool) -> None:
         """Return when this rank may run a pass; ``images``: whether the vision tower runs in it."""
         mine = _IMAGES if images else _TEXT
         while (now := self._ranks.highest(mine)) != mine:
-            self._run_along(now == _IMAGES)
+            self._along(now == _IMAGES)
 
     def finish(self) -> None:
         """Run along until no rank has anything left."""
         while (now := self._ranks.highest(_DONE)) != _DONE:
-            self._run_along(now == _IMAGES)
+            self._along(now == _IMAGES)
+
+    def _along(self, images: bool) -> None:
+        try:
+            self._run_along(images)
+        except Exception as error:  # nobody wants its result, and its gathers are made all the same
+            if not self.gathers.knows(images):
+                raise
+            log.debug("a pass for the sake of other ranks failed", exc_info=error)

@@ -21,6 +21,7 @@ import torch
 from radar_fast.engines import EngineOptions
 from radar_fast.engines.device import dtype_name
 from radar_fast.engines.encode.encoder import Encoded
+from radar_fast.engines.transformers.gathers import Gathers
 from radar_fast.engines.transformers.in_memory import InMemoryEngine
 from radar_fast.errors import EngineError, RadarError, UsageError, one_line
 from radar_fast.models.checkpoint import Checkpoint
@@ -63,6 +64,7 @@ class Scorer:
         self._model, self._checkpoint, self._protocol, self._options = model, checkpoint, protocol, options
         self._every, self._autocast, self._confidence = every, autocast, confidence
         self._keeper, self._strict, self._group = keeper, strict, group
+        self._gathers: Gathers | None = None
 
     @classmethod
     def from_model(
@@ -189,7 +191,8 @@ class Scorer:
         """This rank's records, or what went wrong; either way it has run along with the others until they are done."""
         turns, others = None, dict[bool, Encoded]()
         if is_sharded(self._model):
-            turns = Turns(ranks, lambda images: engine.run_along(others[images]))
+            self._gathers = self._gathers or Gathers(self._model)
+            turns = Turns(ranks, self._gathers, lambda images: engine.run_along(others[images]))
         records: list[Record] = []
         problem = None
         with ExitStack() as stack:
@@ -206,6 +209,8 @@ class Scorer:
             if ranks.highest(problem is not None):  # nobody begins what needs all of them
                 return [], problem
             try:
+                if turns is not None:
+                    turns.rehearse(others)
                 stream = engine.score(map(self._protocol.prompt, ranks.share(self.samples)))
                 records = [record_of(scored) for scored in stream]
             except Exception as error:  # kept until the other ranks are done, or they would wait for this one

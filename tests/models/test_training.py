@@ -190,24 +190,16 @@ def test_the_callback_scores_at_the_trainers_steps(demo: Path, tmp_path: Path) -
     assert difference(tmp_path / "scores" / "step-4" / "samples.jsonl", written, list(scorer.samples)) <= BOUND
 
 
-@pytest.mark.full
-def test_two_ranks_score_as_one(demo: Path, tmp_path: Path) -> None:
-    """Two processes over gloo, under FSDP 2 and DDP; and a rank that fails keeps no other waiting."""
-    source = demo / "checkpoints" / "step-50"
+def two_processes(script: str, *words: Path) -> list[str]:
+    """What two ranks of a script of ``tests/support`` say, over gloo; both must end well."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     here = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    words = [
-        sys.executable,
-        str(ROOT / "tests/support/two_ranks.py"),
-        str(source),
-        str(demo / "mini-m3"),
-        str(tmp_path),
-    ]
+    command = [sys.executable, str(ROOT / "tests/support" / script), *map(str, words)]
     ranks = [
         subprocess.Popen(
-            words, env={**here, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command, env={**here, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         for rank in range(2)
     ]
@@ -218,6 +210,24 @@ def test_two_ranks_score_as_one(demo: Path, tmp_path: Path) -> None:
             rank.kill()
             rank.wait()
     assert [rank.returncode for rank in ranks] == [0, 0], said
+    return said
+
+
+@pytest.mark.full
+def test_a_rank_whose_pass_breaks_off_keeps_no_other_waiting(demo: Path) -> None:
+    """Under FSDP 2 out of memory amid a pass costs a smaller batch, and another exception the scoring alone."""
+    said = two_processes("broken_passes.py", demo / "checkpoints" / "step-50", demo / "mini-m3")
+    for text in said:
+        for step in (5, 6):
+            assert f"step {step}: not scored: rank 1: the model failed on" in text
+    assert "gathers are made for the other ranks" in said[1]
+
+
+@pytest.mark.full
+def test_two_ranks_score_as_one(demo: Path, tmp_path: Path) -> None:
+    """Two processes over gloo, under FSDP 2 and DDP; and a rank that fails keeps no other waiting."""
+    source = demo / "checkpoints" / "step-50"
+    said = two_processes("two_ranks.py", source, demo / "mini-m3", tmp_path)
     for text in said:
         assert "step 1: not scored: rank 1: a rank fails" in text
         assert "step 2: not scored: rank 1: a rank fails" in text

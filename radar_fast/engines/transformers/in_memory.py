@@ -21,6 +21,7 @@ from radar_fast.engines.head import LogitScaling, token_scores
 from radar_fast.engines.options import EngineOptions
 from radar_fast.engines.transformers.engine import TransformersEngine
 from radar_fast.engines.transformers.forward import Forward, TokenScores
+from radar_fast.engines.transformers.gathers import Gathers
 from radar_fast.engines.transformers.loading import non_finite_weights
 from radar_fast.engines.transformers.packing import Batch, Flat
 from radar_fast.errors import EngineError
@@ -33,6 +34,10 @@ __all__ = ["InMemoryEngine", "Turns"]
 
 class Turns(Protocol):
     """Keeps the forward passes of several ranks in step, where a pass on one needs all of them."""
+
+    @property
+    def gathers(self) -> Gathers:
+        """What is made up where a pass breaks off."""
 
     def take(self, images: bool) -> None:
         """Return when this rank may run a pass; ``images``: whether the vision tower runs in it."""
@@ -66,7 +71,7 @@ class InMemoryEngine(TransformersEngine):
 
     def load_weights(self, path: Path) -> None:
         """Never. Raises EngineError: its weights are the training's."""
-        raise EngineError(f"{path}: a model in memory takes no other weights; open the checkpoint instead")
+        raise EngineError(f"{path}: a model in memory takes no other weights; open the checkpoint instead", path=path)
 
     def encode(self, prompt: Prompt) -> Encoded | Scored:
         """The prompt, encoded for :meth:`run_along`; unscored where it cannot be."""
@@ -114,7 +119,8 @@ class _ShardedForward(_GivenForward):
 
     def run_along(self, sample: Encoded) -> None:
         """The sample's first candidate."""
-        with self._without_gradients():
+        assert self.turns is not None
+        with self._without_gradients(), self.turns.gathers.of_a_pass(bool(sample.inputs)):
             super()._plain_scores(replace(sample, suffixes=sample.suffixes[:1]))
 
     def _answers(self, packed: Batch | Flat, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,13 +133,14 @@ class _ShardedForward(_GivenForward):
 
         hook = self._head.register_forward_pre_hook(only_answers)
         try:
-            output = self._model(
-                input_ids=packed.ids,
-                position_ids=packed.positions,
-                attention_mask=packed.mask(self._dtype),
-                use_cache=False,
-                **inputs,
-            )
+            with self.turns.gathers.of_a_pass(bool(inputs)):
+                output = self._model(
+                    input_ids=packed.ids,
+                    position_ids=packed.positions,
+                    attention_mask=packed.mask(self._dtype),
+                    use_cache=False,
+                    **inputs,
+                )
         finally:
             hook.remove()
         # These logits are scaled already; what is left is to look some of them up.
@@ -146,7 +153,8 @@ class _ShardedForward(_GivenForward):
         logprobs: list[float] = []
         for suffix in sample.suffixes:  # a forward pass each
             self.turns.take(bool(sample.inputs))
-            more, more_normalised = super()._plain_scores(replace(sample, suffixes=(suffix,)))
+            with self.turns.gathers.of_a_pass(bool(sample.inputs)):
+                more, more_normalised = super()._plain_scores(replace(sample, suffixes=(suffix,)))
             logits += more
             logprobs += more_normalised
         return logits, logprobs
