@@ -27,7 +27,7 @@ from side_by_side import opened, scored_by
 
 from radar_fast.demo.show import PIXELS
 from radar_fast.engines.vllm.limits import Limits
-from radar_fast.engines.vllm.serving import parse_question
+from radar_fast.engines.vllm.questions import parse_question
 from radar_fast.readers import open_reader
 from radar_fast.sample import EmbeddedImage, Sample
 

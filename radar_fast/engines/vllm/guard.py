@@ -17,6 +17,7 @@ from fastapi import HTTPException
 
 from radar_fast.engines.vllm import serving as plugin
 from radar_fast.engines.vllm.limits import Limits, TooLargeError
+from radar_fast.engines.vllm.questions import parse_question
 
 __all__ = ["Guard"]
 
@@ -151,7 +152,7 @@ def _prepare(processor: "plugin.CandidateProcessor", body: bytes) -> tuple["plug
             raise ValueError(f"body: unknown field {unknown[0][:100]!r}; it takes {', '.join(sorted(_TAKEN))}")
         if "data" not in asked:
             raise ValueError("body: give the question as data; this server takes no other form of a request")
-        question = plugin.parse_question(asked.pop("data"), processor.limits)
+        question = parse_question(asked.pop("data"), processor.limits)
         return processor.prepare(question), asked
     except TooLargeError as error:
         raise HTTPException(413 if error.limit in ("body_bytes", "pixels") else 400, str(error)) from None

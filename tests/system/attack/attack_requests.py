@@ -62,8 +62,8 @@ def _prepared() -> tuple[Any, Any]:
 
 def _ask(body: bytes) -> None:
     from radar_fast.engines.vllm.limits import Limits
+    from radar_fast.engines.vllm.questions import parse_question
     from radar_fast.engines.vllm.requests import plan_requests
-    from radar_fast.engines.vllm.serving import parse_question
     from radar_fast.sample import Reason, Sample
 
     encoder, protocol = _prepared()
