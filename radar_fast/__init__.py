@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from radar_fast.report.build import WrittenReport, serve_report, write_report
     from radar_fast.results.comparison import compare
     from radar_fast.results.difference import Change, Comparison, Difference
+    from radar_fast.results.facets import Classes, Graded, Groups, Versions
     from radar_fast.results.growth import Curve, Flips, Growth, SampleTable, Step, Trend, growth
+    from radar_fast.results.judged import Judged
     from radar_fast.results.measures import Measure
-    from radar_fast.results.summary import Entry, Estimate, Summary
+    from radar_fast.results.record import Record
+    from radar_fast.results.summary import EngineTotals, Entry, Estimate, Summary
     from radar_fast.run import aggregate, score, summarize
     from radar_fast.sample import (
         Candidate,
@@ -48,7 +51,9 @@ if TYPE_CHECKING:
         Sample,
         Scored,
     )
+    from radar_fast.scores import Verdict
     from radar_fast.series import FailedRun, ScoredRun, score_series
+    from radar_fast.shard import Shard
     from radar_fast.terminal.progress import Progress, SilentProgress
 
     __version__: str
@@ -79,8 +84,11 @@ _HOMES = {
     "report.build": ("WrittenReport", "serve_report", "write_report"),
     "results.comparison": ("compare",),
     "results.difference": ("Change", "Comparison", "Difference"),
+    "results.facets": ("Classes", "Graded", "Groups", "Versions"),
     "results.growth": ("Curve", "Flips", "Growth", "SampleTable", "Step", "Trend", "growth"),
-    "results.summary": ("Entry", "Estimate", "Summary"),
+    "results.judged": ("Judged",),
+    "results.record": ("Record",),
+    "results.summary": ("EngineTotals", "Entry", "Estimate", "Summary"),
     "run": ("aggregate", "score", "summarize"),
     "sample": (
         "Candidate",
@@ -94,7 +102,9 @@ _HOMES = {
         "Sample",
         "Scored",
     ),
+    "scores": ("Verdict",),
     "series": ("FailedRun", "ScoredRun", "score_series"),
+    "shard": ("Shard",),
 }
 """Module -> its public names, the very ones that are imported above for those who read types."""
 
@@ -126,6 +136,7 @@ __all__ = [
     "Candidate",
     "Change",
     "Checkpoint",
+    "Classes",
     "Comparison",
     "Conditions",
     "Curve",
@@ -138,6 +149,7 @@ __all__ = [
     "EngineReport",
     "EngineSpec",
     "EngineState",
+    "EngineTotals",
     "Entry",
     "Estimate",
     "FailedRun",
@@ -145,9 +157,12 @@ __all__ = [
     "FarmState",
     "Flips",
     "Format",
+    "Graded",
+    "Groups",
     "Growth",
     "ImageFile",
     "IncompleteError",
+    "Judged",
     "Markup",
     "Measure",
     "ModelError",
@@ -160,6 +175,7 @@ __all__ = [
     "ReaderOptions",
     "Reason",
     "ReasonKind",
+    "Record",
     "ResultsError",
     "RunConfig",
     "Sample",
@@ -167,11 +183,14 @@ __all__ = [
     "Scored",
     "ScoredRun",
     "Selection",
+    "Shard",
     "SilentProgress",
     "Step",
     "Summary",
     "Trend",
     "UsageError",
+    "Verdict",
+    "Versions",
     "WrittenReport",
     "__version__",
     "aggregate",
