@@ -116,7 +116,8 @@ class Survey:
     def _changed(self, what: str) -> DataError:
         return DataError(
             f"{self.images.root}: the data have changed since this run has surveyed them: {what}. What was scored "
-            "before is of the data as they were; leave them alone while a run reads them"
+            "before is of the data as they were; leave them alone while a run reads them",
+            path=self.images.root,
         )
 
 
@@ -139,7 +140,7 @@ def survey(samples: Iterable[Sample], root: Path) -> Survey:
         marks.append(_mark(said))
         images.show(sample.images)
     if not tasks:
-        raise DataError(f"{root}: no samples to score; check --tasks and --format")
+        raise DataError(f"{root}: no samples to score; check --tasks and --format", path=root)
     return Survey(tasks.total(), tasks, unfit, digest.hexdigest(), images, marks)
 
 

@@ -31,8 +31,8 @@ __all__ = [
 class RadarError(Exception):
     """Base of all errors here. The message names the file, field or option, what was found, and what to do.
 
-    For programs the same stands in fields. Where whoever raises it does not give them, they are read from the message,
-    which has one form everywhere: ``<option or file>: <what was found>; <what to do>``.
+    For programs the same stands in fields. Whoever raises it gives the path; what is not given is read from the
+    message, which has one form everywhere: ``<option or file>: <what was found>; <what to do>``.
     """
 
     def __init__(
@@ -79,6 +79,9 @@ class EngineError(RadarError):
 
 
 def one_line(error: BaseException, limit: int = 400) -> str:
-    """What another library's error says, on one line of at most ``limit`` characters: to stand within one of ours."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """What another library's error says, on one line of at most ``limit`` characters: to stand within one of ours.
+
+    Its semicolons become commas, since what follows one in ours is what to do.
+    """
+    text = " ".join(str(error).split()).replace("; ", ", ") or type(error).__name__
     return text if len(text) <= limit else text[: limit - 3] + "..."

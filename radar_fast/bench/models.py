@@ -107,9 +107,9 @@ def _write_config(config: Path, tokenizer: Path | None, folder: Path) -> None:
     try:
         values = json.loads(config.read_text())
     except (OSError, ValueError) as error:
-        raise ModelError(f"{config}: cannot be read: {error}") from None
+        raise ModelError(f"{config}: cannot be read: {error}", path=config) from None
     if not isinstance(values, dict) or not isinstance(values.get("model_type"), str):
-        raise ModelError(f"{config}: no model_type in it; this is no transformers config")
+        raise ModelError(f"{config}: no model_type in it; this is no transformers config", path=config)
     source = tokenizer
     if source is None and (config.parent / "tokenizer.json").is_file():
         source = config.parent

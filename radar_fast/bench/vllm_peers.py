@@ -107,7 +107,9 @@ class PromptLogprobs:
         try:
             self._llm: Any = LLM(**arguments, logprobs_mode="raw_logits")
         except Exception as error:
-            raise ModelError(f"{checkpoint.path}: vLLM cannot load it: {one_line(error)}") from error
+            raise ModelError(
+                f"{checkpoint.path}: vLLM cannot load it: {one_line(error)}", path=checkpoint.path
+            ) from error
         self._arguments = arguments
         self._clock = Clock()
 

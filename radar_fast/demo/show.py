@@ -72,4 +72,4 @@ def _once(folder: Path, write: Callable[[Path], object]) -> None:
         write(half)
         half.rename(folder)
     except OSError as error:
-        raise ResultsError(f"{folder}: cannot be written: {error.strerror or error}") from None
+        raise ResultsError(f"{folder}: cannot be written: {error.strerror or error}", path=folder) from None

@@ -120,6 +120,6 @@ def read_state(out: Path) -> FarmState | None:
     except FileNotFoundError:
         return None
     except ResultsError as error:
-        raise ResultsError(f"{path}: {error}") from None
+        raise ResultsError(f"{path}: {error}", path=path) from None
     except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read: {error}") from None
+        raise ResultsError(f"{path}: cannot be read: {error}", path=path) from None

@@ -81,7 +81,9 @@ def status_of(root: Path) -> Status:
     jobs = [_job(folder, root) for folder in _result_folders(root, _DEEPEST)]
     farm = read_state(root)
     if not jobs and farm is None:
-        raise ResultsError(f"{root}: holds no result folder; name the --out of a score, farm or watch command")
+        raise ResultsError(
+            f"{root}: holds no result folder; name the --out of a score, farm or watch command", path=root
+        )
     return Status(tuple(sorted(jobs, key=_by_step)), farm)
 
 
@@ -95,7 +97,9 @@ def _result_folders(folder: Path, deep: int) -> Iterator[Path]:
         inner = sorted(entry.path for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False))
         shards = set(shard_folders(folder).values())
     except OSError as error:
-        raise ResultsError(f"{folder}: cannot be read: {error.strerror}; name the --out of a score command") from None
+        raise ResultsError(
+            f"{folder}: cannot be read: {error.strerror}; name the --out of a score command", path=folder
+        ) from None
     merged = False
     if (folder / "run.json").is_file():
         yield folder

@@ -82,7 +82,7 @@ def require_matching(path: Path, report: Mapping[str, Any]) -> None:
             keys = [key for key in keys if not key.endswith(HARMLESS)]
         if keys:
             more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-            raise ModelError(f"{path}: {len(keys)} weights {told}: {', '.join(keys[:_SHOWN])}{more}; {todo}")
+            raise ModelError(f"{path}: {len(keys)} weights {told}: {', '.join(keys[:_SHOWN])}{more}; {todo}", path=path)
 
 
 def _told(key: Any) -> str:

@@ -33,8 +33,10 @@ def pixel_bounds(folder: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read: {one_line(error)}") from None
+        raise ModelError(f"{path}: cannot be read: {one_line(error)}", path=path) from None
     if not isinstance(found, dict) or set(found) != _KEYS or any(type(value) is not int for value in found.values()):
         what = f"found {str(found)[:100]!r}"
-        raise ModelError(f"{path}: takes min_pixels and max_pixels, two whole numbers, and nothing else; {what}")
+        raise ModelError(
+            f"{path}: takes min_pixels and max_pixels, two whole numbers, and nothing else; {what}", path=path
+        )
     return found["min_pixels"], found["max_pixels"]

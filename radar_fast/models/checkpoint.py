@@ -52,7 +52,9 @@ class Checkpoint:
         """
         path = Path(path)
         if not path.is_dir():
-            raise ModelError(f"{path}: no such checkpoint folder; --model takes a folder written by save_pretrained")
+            raise ModelError(
+                f"{path}: no such checkpoint folder; --model takes a folder written by save_pretrained", path=path
+            )
         path = path.resolve()
         config = _read_config(path)
         if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
@@ -107,7 +109,9 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"{path}: cannot be read: {one_line(error)}; compose the folder again") from None
+            raise ModelError(
+                f"{path}: cannot be read: {one_line(error)}; compose the folder again", path=path
+            ) from None
         return None if found is None else str(found)
 
     @property
@@ -165,7 +169,8 @@ class Checkpoint:
         if changed := sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)):
             raise IncompleteError(
                 f"{self.path}: {changed[0]} changed while it was being read; still being written? Score it once it is "
-                "whole"
+                "whole",
+                path=self.path,
             )
 
     def differing_files(self, other: "Checkpoint") -> list[str]:
@@ -193,7 +198,8 @@ class Checkpoint:
         if differing := self.differing_files(checkpoint):
             raise ModelError(
                 f"{path}: its {', '.join(differing)} is not that of {self.path}; only checkpoints that "
-                "differ in their weights alone can follow one another in one engine"
+                "differ in their weights alone can follow one another in one engine",
+                path=path,
             )
         return checkpoint
 
@@ -231,10 +237,10 @@ def _read_config(path: Path) -> Any:
         return orjson.loads(raw)
     except FileNotFoundError:
         told = advice(path) or "no config.json in it; --model takes a folder written by save_pretrained"
-        raise ModelError(f"{path}: {told}") from None
+        raise ModelError(f"{path}: {told}", path=path) from None
     except ValueError as error:
         if not raw:
-            raise IncompleteError(f"{file}: incomplete; still being written? It is empty") from None
-        raise ModelError(f"{file}: cannot be read: {one_line(error)}") from None
+            raise IncompleteError(f"{file}: incomplete; still being written? It is empty", path=file) from None
+        raise ModelError(f"{file}: cannot be read: {one_line(error)}", path=file) from None
     except OSError as error:
-        raise ModelError(f"{file}: cannot be read: {one_line(error)}") from None
+        raise ModelError(f"{file}: cannot be read: {one_line(error)}", path=file) from None

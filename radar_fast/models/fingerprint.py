@@ -85,7 +85,7 @@ def digests(folder: Path, config: Mapping[str, Any], *, code: bool) -> dict[str,
             with file.open("rb") as stream:
                 found[file.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise ModelError(f"{folder}: cannot be read: {one_line(error)}") from None
+        raise ModelError(f"{folder}: cannot be read: {one_line(error)}", path=folder) from None
     return found
 
 
@@ -98,7 +98,7 @@ def weight_digests(folder: Path) -> dict[str, str]:
     try:
         return _weights(weight_files(folder))
     except OSError as error:
-        raise ModelError(f"{folder}: cannot be read: {one_line(error)}") from None
+        raise ModelError(f"{folder}: cannot be read: {one_line(error)}", path=folder) from None
 
 
 def file_states(folder: Path, files: Iterable[Path]) -> dict[str, tuple[int, int, int]]:

@@ -47,24 +47,26 @@ def read_header(file: Path) -> dict[str, Stored]:
             length = int.from_bytes(first, "little")
             if first + stream.read(len(_POINTER) - 8) == _POINTER:
                 raise ModelError(
-                    f"{file}: a pointer of Git LFS in place of the weights; run `git lfs pull` in its folder"
+                    f"{file}: a pointer of Git LFS in place of the weights; run `git lfs pull` in its folder", path=file
                 )
             if size < 8 or (length <= _LONGEST and size < 8 + length):
                 raise _cut_short(file, size, 8 + length)
             if length > _LONGEST:
-                raise ModelError(f"{file}: its header would be {length} bytes; this is no safetensors file")
+                raise ModelError(f"{file}: its header would be {length} bytes; this is no safetensors file", path=file)
             stream.seek(8)
             document = orjson.loads(stream.read(length))
         tensors = {name: _stored(entry, 8 + length) for name, entry in document.items() if name != "__metadata__"}
     except OSError as error:
-        raise ModelError(f"{file}: cannot be read: {one_line(error)}") from None
+        raise ModelError(f"{file}: cannot be read: {one_line(error)}", path=file) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{file}: its header cannot be read: {one_line(error)}; fetch the file again") from None
+        raise ModelError(
+            f"{file}: its header cannot be read: {one_line(error)}; fetch the file again", path=file
+        ) from None
     wanted = max((tensor.end for tensor in tensors.values()), default=8 + length)
     if size < wanted:
         raise _cut_short(file, size, wanted)
     if size > wanted:
-        raise ModelError(f"{file}: {size} bytes, and its header speaks of {wanted}; fetch the file again")
+        raise ModelError(f"{file}: {size} bytes, and its header speaks of {wanted}; fetch the file again", path=file)
     return tensors
 
 
@@ -78,4 +80,6 @@ def _stored(entry: Any, start: int) -> Stored:
 
 def _cut_short(file: Path, size: int, wanted: int) -> IncompleteError:
     of = f"{size} of {wanted} bytes are there" if size >= 8 else f"{size} bytes are there"
-    return IncompleteError(f"{file}: incomplete; still being written? {of}. Wait until it is, or fetch it again")
+    return IncompleteError(
+        f"{file}: incomplete; still being written? {of}. Wait until it is, or fetch it again", path=file
+    )

@@ -165,7 +165,9 @@ def make_tokens_known(tokenizer: Any, path: Path) -> None:
     """
     for name, token in (("start_image", START), ("end_image", END), ("context_image", CONTEXT)):
         if token not in tokenizer.get_vocab():
-            raise ModelError(f"{path}: its tokenizer has no token {token}; an InternVL checkpoint's own tokenizer does")
+            raise ModelError(
+                f"{path}: its tokenizer has no token {token}; an InternVL checkpoint's own tokenizer does", path=path
+            )
         setattr(tokenizer, f"{name}_token", token)
         setattr(tokenizer, f"{name}_token_id", tokenizer.convert_tokens_to_ids(token))
     tokenizer.video_token = "<video>"  # noqa: S105 - a tag, and never used: no videos are read
@@ -220,14 +222,15 @@ def _check(config: Mapping[str, Any], path: Path) -> None:
     where = path / "config.json"
     for section in ("vision_config", "llm_config"):
         if not isinstance(config.get(section), dict):
-            raise ModelError(f"{where}: no {section} in it, which an InternVLChatModel has")
+            raise ModelError(f"{where}: no {section} in it, which an InternVLChatModel has", path=where)
     vision, language = vision_config(config), config["llm_config"]
     named = language.get("architectures")
     architecture = named[0] if isinstance(named, list) and named else None
     if architecture not in LANGUAGE_MODELS or not isinstance(language.get("model_type"), str):
         raise ModelError(
             f"{where}: llm_config.architectures is {architecture}; without the checkpoint's own code InternVL is read "
-            f"with {', '.join(LANGUAGE_MODELS)}"
+            f"with {', '.join(LANGUAGE_MODELS)}",
+            path=where,
         )
     side = vision["image_size"]
     for field, found, wanted in (
@@ -241,7 +244,11 @@ def _check(config: Mapping[str, Any], path: Path) -> None:
     ):
         if found not in wanted:
             expected = " or ".join(map(str, wanted))
-            raise ModelError(f"{where}: {field} is {found}; only {expected} is supported for {ARCHITECTURE}")
+            raise ModelError(
+                f"{where}: {field} is {found}; only {expected} is supported for {ARCHITECTURE}", path=where
+            )
     if vision["qk_normalization"] and vision["layer_norm_eps"] != 1e-6:
         found = vision["layer_norm_eps"]
-        raise ModelError(f"{where}: vision_config.layer_norm_eps is {found}; with qk_normalization only 1e-06 is known")
+        raise ModelError(
+            f"{where}: vision_config.layer_norm_eps is {found}; with qk_normalization only 1e-06 is known", path=where
+        )

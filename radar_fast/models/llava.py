@@ -127,7 +127,9 @@ def compose(llm: str | Path, vision: str | Path, out: str | Path, projector: str
         sync_folder(temporary)
         temporary.rename(out)
     except OSError as error:
-        raise ModelError(f"{out}: cannot be written: {one_line(error)}; check the folder and the disk") from error
+        raise ModelError(
+            f"{out}: cannot be written: {one_line(error)}; check the folder and the disk", path=out
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Composed(out, kind.protocol, image_token, config.image_seq_length, len(parts))
@@ -150,7 +152,8 @@ def _kind(language: Checkpoint) -> _Kind:
     if language.architecture not in _KINDS:
         raise ModelError(
             f"{where}: architecture {language.architecture}; a language model to compose with is one of "
-            f"{', '.join(_KINDS)}"
+            f"{', '.join(_KINDS)}",
+            path=where,
         )
     kind = _KINDS[language.architecture]
     if not kind.own:
@@ -201,7 +204,10 @@ def _tokenizer(language: Checkpoint, config: Any) -> tuple[Any, str]:
         language.path, config=config.text_config, local_files_only=True, trust_remote_code=False
     )
     if not source.is_fast:
-        raise ModelError(f"{language.path}: its tokenizer cannot be written as tokenizer.json, which both engines read")
+        raise ModelError(
+            f"{language.path}: its tokenizer cannot be written as tokenizer.json, which both engines read",
+            path=language.path,
+        )
     state = json.loads(source.backend_tokenizer.to_str())
     steps = state.get("pre_tokenizer") or {}
     for step in [steps, *steps.get("pretokenizers", [])]:
@@ -216,7 +222,9 @@ def _tokenizer(language: Checkpoint, config: Any) -> tuple[Any, str]:
     )
     probe = "What is in the picture?\nA: dogs"
     if tokenizer(probe)["input_ids"] != source(probe)["input_ids"]:
-        raise ModelError(f"{language.path}: its tokenizer does not survive being written as tokenizer.json")
+        raise ModelError(
+            f"{language.path}: its tokenizer does not survive being written as tokenizer.json", path=language.path
+        )
     if len(tokenizer) < config.text_config.vocab_size:
         tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
         return tokenizer, "<image>"
@@ -225,7 +233,8 @@ def _tokenizer(language: Checkpoint, config: Any) -> tuple[Any, str]:
     if state["model"].get("byte_fallback") and tokenizer.unk_token:
         return tokenizer, str(tokenizer.unk_token)
     raise ModelError(
-        f"{language.path}: its vocabulary of {config.text_config.vocab_size} has no room for an image token"
+        f"{language.path}: its vocabulary of {config.text_config.vocab_size} has no room for an image token",
+        path=language.path,
     )
 
 

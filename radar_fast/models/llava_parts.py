@@ -67,7 +67,9 @@ def _listed(file: Path, rename: Any) -> Iterator[Part]:
 
 def _add(parts: dict[str, Part], part: Part) -> None:
     if part.name in parts:
-        raise ModelError(f"{part.file}: {part.stored} is also in {parts[part.name].file.name}; each weight lies once")
+        raise ModelError(
+            f"{part.file}: {part.stored} is also in {parts[part.name].file.name}; each weight lies once", path=part.file
+        )
     parts[part.name] = part
 
 
@@ -113,7 +115,8 @@ def check_fit(parts: list[Part], config: Any, language: Checkpoint, tower: Check
         if shape is not None and shape != wanted:
             raise ModelError(
                 f"{source}: the projector's {name} is {shape[1]} -> {shape[0]}, and {wanted[1]} -> {wanted[0]} is "
-                f"wanted between {tower.path.name} (width {seen}) and {language.path.name} (width {read})"
+                f"wanted between {tower.path.name} (width {seen}) and {language.path.name} (width {read})",
+                path=source,
             )
     with torch.device("meta"):
         model = transformers.LlavaForConditionalGeneration(config)
@@ -132,7 +135,8 @@ def check_fit(parts: list[Part], config: Any, language: Checkpoint, tower: Check
     for name, part in held.items():
         if part.shape != expected[name]:
             raise ModelError(
-                f"{part.file}: {part.stored} is {list(part.shape)}, and config.json says {list(expected[name])}"
+                f"{part.file}: {part.stored} is {list(part.shape)}, and config.json says {list(expected[name])}",
+                path=part.file,
             )
 
 

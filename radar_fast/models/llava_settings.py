@@ -50,7 +50,7 @@ def settings_beside(projector: Path) -> tuple[Path, Mapping[str, Any]]:
         return file, {}
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"{file}: cannot be read: {one_line(error)}; it says how the projector beside it is used"
+            f"{file}: cannot be read: {one_line(error)}; it says how the projector beside it is used", path=file
         ) from None
     if not isinstance(said, dict) or not any(name.startswith("mm_") for name in said):
         return file, {}
@@ -83,7 +83,7 @@ def check_vision(file: Path, said: Mapping[str, Any], aspects: tuple[str | None,
     for name, values in wanted:
         if (found := said.get(name)) not in values:
             known = " or ".join(repr(value) for value in values if value is not None)
-            raise ModelError(f"{file}: {name} is {found!r}; only {known} is known to compose")
+            raise ModelError(f"{file}: {name} is {found!r}; only {known} is known to compose", path=file)
     aspect = said.get("image_aspect_ratio")
     return aspect if isinstance(aspect, str) else None
 
@@ -104,7 +104,8 @@ def check_language(file: Path, said: Mapping[str, Any], language: Path, text: An
     if family is not None and text.model_type not in family:
         raise ModelError(
             f"{file}: model_type is {said['model_type']!r}, and {language} is a {text.model_type}; name the language "
-            "model that the projector was trained on"
+            "model that the projector was trained on",
+            path=file,
         )
     rope = getattr(text, "rope_parameters", None) or {}
     ours = {name: getattr(text, name) for name in _LANGUAGE if hasattr(text, name)}
@@ -120,7 +121,8 @@ def check_language(file: Path, said: Mapping[str, Any], language: Path, text: An
             raise ModelError(
                 f"{file}: {name} is {found!r}, and {own!r} in {language / 'config.json'}; the published script runs "
                 "the language model by the projector's: name the one that it was trained on, or correct the file that "
-                "is wrong"
+                "is wrong",
+                path=file,
             )
 
 
@@ -140,13 +142,16 @@ def limit_length(file: Path, said: Mapping[str, Any], text: Any) -> None:
     if length is None:
         return
     if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-        raise ModelError(f"{file}: tokenizer_model_max_length is {length!r}; it is a number of tokens, 1 or more")
+        raise ModelError(
+            f"{file}: tokenizer_model_max_length is {length!r}; it is a number of tokens, 1 or more", path=file
+        )
     if length >= text.max_position_embeddings:
         return
     kind = (getattr(text, "rope_parameters", None) or {}).get("rope_type", "default")
     if kind != "default":
         raise ModelError(
             f"{file}: tokenizer_model_max_length is {length}, which cannot be kept with positions of type {kind!r}; "
-            "remove it to score longer prompts as well"
+            "remove it to score longer prompts as well",
+            path=file,
         )
     text.max_position_embeddings = length

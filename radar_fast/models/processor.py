@@ -61,7 +61,8 @@ def load_processor(
     if image_backend != "pil" and type(found.image_processor).__name__.endswith("Pil"):
         raise ModelError(
             f"{path}: transformers has no image processor of {image_backend} for it, only "
-            f"{type(found.image_processor).__name__}; leave --image-backend out"
+            f"{type(found.image_processor).__name__}; leave --image-backend out",
+            path=path,
         )
     return found
 

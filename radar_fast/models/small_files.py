@@ -21,5 +21,5 @@ def read_whole(file: Path, largest: int = LARGEST) -> bytes:
     # Before opening: to open a pipe would wait for its writer, and devices have no end.
     state = file.stat()
     if not stat.S_ISREG(state.st_mode) or state.st_size > largest:
-        raise ModelError(f"{file}: no regular file of at most {largest} bytes; fetch the checkpoint again")
+        raise ModelError(f"{file}: no regular file of at most {largest} bytes; fetch the checkpoint again", path=file)
     return file.read_bytes()

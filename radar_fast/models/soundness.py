@@ -99,7 +99,8 @@ def stored_weights(files: list[Path]) -> dict[str, Stored] | None:
         if twice := sorted(found.keys() & stored.keys()):
             raise ModelError(
                 f"{file}: holds {twice[0]}, as another file of the checkpoint does ({len(twice)} weights lie twice); "
-                "remove the files that are not meant"
+                "remove the files that are not meant",
+                path=file,
             )
         stored |= found
     return stored or None
@@ -112,7 +113,9 @@ def _require_files(path: Path) -> None:
     """Raise ModelError for a pipe or a device that a library would wait for, or read for ever."""
     for entry in path.iterdir():
         if entry.exists() and not entry.is_file() and not entry.is_dir():
-            raise ModelError(f"{entry}: is no regular file; take it away, or put the checkpoint's own there")
+            raise ModelError(
+                f"{entry}: is no regular file; take it away, or put the checkpoint's own there", path=entry
+            )
 
 
 def _require_no_adapter(path: Path) -> None:
@@ -131,7 +134,8 @@ def _require_tokenizer(path: Path, *, trust_remote_code: bool) -> None:
         found = "vocab.json without merges.txt" if "vocab.json" in there else "no tokenizer files in it"
         raise ModelError(
             f"{path}: {found}; copy tokenizer.json and tokenizer_config.json of the model it was trained from beside "
-            "the weights"
+            "the weights",
+            path=path,
         )
     for name in ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "processor_config.json"):
         document = _read_json(path / name)
@@ -151,13 +155,15 @@ def _read_json(file: Path) -> Any:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ModelError(f"{file}: cannot be read: {one_line(error)}") from None
+        raise ModelError(f"{file}: cannot be read: {one_line(error)}", path=file) from None
     try:
         return orjson.loads(raw)
     except ValueError as error:
         if not raw or "unexpected end" in str(error) or not raw.rstrip().endswith((b"}", b"]")):
-            raise IncompleteError(f"{file}: incomplete; still being written? It ends after {len(raw)} bytes") from None
-        raise ModelError(f"{file}: cannot be read: {one_line(error)}; fetch it again") from None
+            raise IncompleteError(
+                f"{file}: incomplete; still being written? It ends after {len(raw)} bytes", path=file
+            ) from None
+        raise ModelError(f"{file}: cannot be read: {one_line(error)}; fetch it again", path=file) from None
 
 
 def _require_whole_archive(file: Path) -> None:
@@ -166,13 +172,16 @@ def _require_whole_archive(file: Path) -> None:
         with file.open("rb") as stream:
             begins = stream.read(32)
     except OSError as error:
-        raise ModelError(f"{file}: cannot be read: {one_line(error)}") from None
+        raise ModelError(f"{file}: cannot be read: {one_line(error)}", path=file) from None
     if begins.startswith(b"version https://git-lfs"):
-        raise ModelError(f"{file}: a pointer of Git LFS in place of the weights; run `git lfs pull` in its folder")
+        raise ModelError(
+            f"{file}: a pointer of Git LFS in place of the weights; run `git lfs pull` in its folder", path=file
+        )
     if not begins or (begins.startswith(b"PK") and not zipfile.is_zipfile(file)):
         raise IncompleteError(
             f"{file}: incomplete; still being written? The end of the archive is not there. Wait until it is, or fetch "
-            "it again"
+            "it again",
+            path=file,
         )
 
 
@@ -186,7 +195,8 @@ def _require_floats(path: Path, stored: Mapping[str, Stored]) -> None:
     if odd:
         raise ModelError(
             f"{path}: {len(odd)} weights are {odd[0][1]}, e.g. {odd[0][0]}, and config.json has no "
-            "quantization_config that says how to read them; take the config.json that belongs to them"
+            "quantization_config that says how to read them; take the config.json that belongs to them",
+            path=path,
         )
 
 
@@ -205,7 +215,8 @@ def _require_one_head(path: Path, config: Mapping[str, Any], files: list[Path]) 
     if len(found) == 2 and _differ(*found.values()):
         raise ModelError(
             f"{path}: config.json ties lm_head.weight to the embedding, and the files hold another one; engines "
-            "disagree on which counts: set tie_word_embeddings to what the model was trained with"
+            "disagree on which counts: set tie_word_embeddings to what the model was trained with",
+            path=path,
         )
 
 

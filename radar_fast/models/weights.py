@@ -60,13 +60,15 @@ def weight_files(folder: Path) -> list[Path]:
             return [folder / single]
         if parts := [name for name in there if re.search(r"-\d+-of-\d+\.", name)]:
             raise IncompleteError(
-                f"{folder}: incomplete; still being written? It holds {parts[0]} and no {index}, which is written last"
+                f"{folder}: incomplete; still being written? It holds {parts[0]} and no {index}, which is written last",
+                path=folder,
             )
     if told := advice(folder):
-        raise ModelError(f"{folder}: {told}")
+        raise ModelError(f"{folder}: {told}", path=folder)
     raise ModelError(
         f"{folder}: no weights in it, so that the model cannot be loaded; expected model.safetensors or "
-        "pytorch_model.bin, whole or in shards"
+        "pytorch_model.bin, whole or in shards",
+        path=folder,
     )
 
 
@@ -96,7 +98,8 @@ def require_shards(folder: Path) -> None:
 def _two_sets(folder: Path, one: str, other: str) -> ModelError:
     return ModelError(
         f"{folder}: two sets of weights, {one} and {other}; transformers and vLLM disagree on which counts. Remove the "
-        "one that is not meant"
+        "one that is not meant",
+        path=folder,
     )
 
 
@@ -118,24 +121,27 @@ def _shards(index: Path) -> list[Path]:
         files = [index.parent / name for name in names]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, ValueError) and index.stat().st_size == 0:
-            raise IncompleteError(f"{index}: incomplete; still being written? It is empty") from None
-        raise ModelError(f"{index}: cannot be read: {one_line(error)}") from None
+            raise IncompleteError(f"{index}: incomplete; still being written? It is empty", path=index) from None
+        raise ModelError(f"{index}: cannot be read: {one_line(error)}", path=index) from None
     for name, file in zip(names, files, strict=True):
         if Path(name).name != name or name == "..":
             raise ModelError(
-                f"{index}: names {name[:80]!a}, which is no file beside it; weights lie in the folder itself"
+                f"{index}: names {name[:80]!a}, which is no file beside it; weights lie in the folder itself",
+                path=index,
             )
         try:
             there = file.is_file()
         except (OSError, ValueError) as error:  # a name that no file can have
-            raise ModelError(f"{index}: names {name[:80]!a}, which no file can be called: {one_line(error)}") from None
+            raise ModelError(
+                f"{index}: names {name[:80]!a}, which no file can be called: {one_line(error)}", path=index
+            ) from None
         if not there:
             shown = name if name.isprintable() else ascii(name)
             raise IncompleteError(
-                f"{index}: names {shown}, which is not in the folder; wait until it is written, or fetch it"
+                f"{index}: names {shown}, which is not in the folder; wait until it is written, or fetch it", path=index
             )
     if not files:
-        raise ModelError(f"{index}: names no files; fetch the checkpoint again")
+        raise ModelError(f"{index}: names no files; fetch the checkpoint again", path=index)
     return files
 
 
@@ -154,13 +160,17 @@ def tensors_of(file: Path) -> Iterator[tuple[str, "torch.Tensor"]]:
                 for name in opened.keys():  # noqa: SIM118 - no mapping
                     yield name, opened.get_tensor(name)
         except (SafetensorError, OSError) as error:
-            raise ModelError(f"{file}: cannot be read: {one_line(error)}; fetch it again") from None
+            raise ModelError(f"{file}: cannot be read: {one_line(error)}; fetch it again", path=file) from None
         return
     try:
         # Files of before PyTorch 1.6 are no archives, and cannot be mapped into memory.
         held = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:  # whatever a reader of a foreign file raises
-        raise ModelError(f"{file}: cannot be read: {one_line(error)}; only files of plain tensors are read") from None
+        raise ModelError(
+            f"{file}: cannot be read: {one_line(error)}; only files of plain tensors are read", path=file
+        ) from None
     if not isinstance(held, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in held.values()):
-        raise ModelError(f"{file}: holds more than named tensors; expected a state dict as torch.save writes it")
+        raise ModelError(
+            f"{file}: holds more than named tensors; expected a state dict as torch.save writes it", path=file
+        )
     yield from ((str(name), tensor) for name, tensor in held.items())

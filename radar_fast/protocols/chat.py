@@ -29,7 +29,8 @@ def chat(checkpoint: Checkpoint, min_pixels: int | None, max_pixels: int | None)
     if not takes_roles(checkpoint):
         raise ModelError(
             f"{checkpoint.path}: no chat template that takes role-style messages, which --protocol chat needs; "
-            "a Qwen2-VL base checkpoint takes --protocol qwen2vl"
+            "a Qwen2-VL base checkpoint takes --protocol qwen2vl",
+            path=checkpoint.path,
         )
     least, most = pixels or (None, None)
     return Protocol(
@@ -115,12 +116,15 @@ def _prompt(checkpoint: Checkpoint, sample: Sample) -> Prompt:
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"{checkpoint.path}: its chat template fails: {one_line(error)}") from error
+        raise ModelError(
+            f"{checkpoint.path}: its chat template fails: {one_line(error)}", path=checkpoint.path
+        ) from error
     placed = sum(isinstance(part, Placeholder) for part in parts)
     if placed != len(sample.images):
         raise ModelError(
             f"{checkpoint.path}: the chat template made {placed} image tokens of {len(sample.images)} images; it "
-            "cannot be used to score"
+            "cannot be used to score",
+            path=checkpoint.path,
         )
     return Prompt(sample, tuple(parts), "", sample.candidates)
 

@@ -74,7 +74,8 @@ def require_harmless(path: Path, template: str) -> None:
         raise ModelError(
             f"{path}: its chat template takes more than {CPU_SECONDS} s, {MEMORY_BYTES // 2**20} MiB or "
             f"{OUTPUT_CHARACTERS} characters for one question: it loops, or multiplies strings; take the template of "
-            "the model that it was trained from"
+            "the model that it was trained from",
+            path=path,
         )
 
 

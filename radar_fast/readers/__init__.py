@@ -190,7 +190,7 @@ def _named(data: Path, chosen: Format, options: ReaderOptions) -> Format:
     _check_there(data)
     if not data.is_dir():
         if not chosen.endings:
-            raise DataError(f"{shown_path(data)}: not a folder: {chosen.name} needs {chosen.needs}")
+            raise DataError(f"{shown_path(data)}: not a folder: {chosen.name} needs {chosen.needs}", path=data)
         if data.suffix not in chosen.endings:
             found = f"{shown_path(data)}: neither a folder nor a {' or '.join(chosen.endings)} file"
             raise DataError(f"{found}: {chosen.name} needs {chosen.needs}")
@@ -211,7 +211,7 @@ def _recognised(data: Path, options: ReaderOptions) -> Format:
             if data.suffix in chosen.endings:
                 return chosen
         endings = ", ".join(f"{ending} ({entry.name})" for entry in _FORMATS.values() for ending in entry.endings)
-        raise DataError(f"{shown_path(data)}: neither a folder nor a file of a known ending: {endings}")
+        raise DataError(f"{shown_path(data)}: neither a folder nor a file of a known ending: {endings}", path=data)
     if not m3.find_files(data):
         # One level too deep every file may still be an object on one line, and pass for JSON lines.
         _refuse_inner(data)
@@ -226,15 +226,15 @@ def _recognised(data: Path, options: ReaderOptions) -> Format:
         raise _not_recognised(data, list(_FORMATS.values()))
     if len(seen) > 1:
         listed = " and ".join(f"{name} ({file.relative_to(data).as_posix()!a})" for name, file in seen.items())
-        raise DataError(f"{shown_path(data)}: both {listed} are there: name one with --format")
+        raise DataError(f"{shown_path(data)}: both {listed} are there: name one with --format", path=data)
     return _FORMATS[next(iter(seen))]
 
 
 def _check_there(data: Path) -> None:
     if not data.exists():
-        raise DataError(f"{shown_path(data)}: no such file or folder: check the path")
+        raise DataError(f"{shown_path(data)}: no such file or folder: check the path", path=data)
     if data.is_dir() and not any(data.iterdir()):
-        raise DataError(f"{shown_path(data)}: the folder is empty: check the path")
+        raise DataError(f"{shown_path(data)}: the folder is empty: check the path", path=data)
 
 
 def _not_recognised(data: Path, wanted: list[Format]) -> DataError:
@@ -250,4 +250,4 @@ def _refuse_inner(data: Path) -> None:
     """Raises DataError for one directory of M3-Bench in place of the folder that holds it."""
     for file in jsonl.find_files(data):
         if file.name.endswith("_pretrained_mllm_eval.json"):
-            raise DataError(f"{shown_path(data)}: one directory of M3-Bench: give the folder above it")
+            raise DataError(f"{shown_path(data)}: one directory of M3-Bench: give the folder above it", path=data)

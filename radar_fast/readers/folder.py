@@ -136,7 +136,8 @@ class FolderReader:
             listed = ", ".join(map(shown, reader.texts.classes))
             raise DataError(
                 f"{shown_path(data)}: no folder of a class, nor one level below: expected [<split>/]<class>/ with the "
-                f"classes of {shown_path(file)} ({listed})"
+                f"classes of {shown_path(file)} ({listed})",
+                path=data,
             )
         return reader
 
@@ -203,7 +204,8 @@ def _file(data: Path, classes: str | None) -> Path:
             return found[0]
         raise UsageError(
             f"{shown_path(data)}: no {FILE} in it: put one there, or name one with --classes FILE or one that comes "
-            f"along ({', '.join(EXAMPLES)})"
+            f"along ({', '.join(EXAMPLES)})",
+            path=data,
         )
     if classes in EXAMPLES:
         return _SHIPPED / f"{classes}.toml"
@@ -222,7 +224,7 @@ def _entries(folder: Path) -> list[Path]:
         )
     except OSError as error:
         raise DataError(
-            f"{shown_path(folder)}: cannot be read ({error.strerror or error}): check the folder"
+            f"{shown_path(folder)}: cannot be read ({error.strerror or error}): check the folder", path=folder
         ) from error
 
 

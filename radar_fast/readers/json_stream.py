@@ -66,14 +66,16 @@ def _stream(path: Path, pieces: "Callable[[_Text], Iterator[Piece]]", remedy: st
                 yield piece
                 count += 1
     except _NotThisJson as error:
-        raise DataError(f"{shown_path(path)}: {error}: {remedy}") from None
+        raise DataError(f"{shown_path(path)}: {error}: {remedy}", path=path) from None
     except OSError as error:
-        raise DataError(f"{shown_path(path)}: cannot be read ({error.strerror or error}): check the file") from error
+        raise DataError(
+            f"{shown_path(path)}: cannot be read ({error.strerror or error}): check the file", path=path
+        ) from error
     except NotJson as error:
         message = f"{shown_path(path)}: not JSON: {_position(path, error, count)}: repair the file"
         raise DataError(message) from error
     if not count:
-        raise DataError(f"{shown_path(path)}: holds no record: fill the file, or take it away")
+        raise DataError(f"{shown_path(path)}: holds no record: fill the file, or take it away", path=path)
 
 
 def _members(text: "_Text") -> Iterator[tuple[str, object]]:

@@ -97,7 +97,9 @@ class JsonlReader:
         root = data if data.is_dir() else data.parent
         found = find_files(data) if data.is_dir() else [data]
         if not found:
-            raise DataError(f"{shown_path(data)}: no JSON lines: expected *.jsonl or *.json directly in the folder")
+            raise DataError(
+                f"{shown_path(data)}: no JSON lines: expected *.jsonl or *.json directly in the folder", path=data
+            )
         files = annotations(found, root, follow_symlinks=follow_symlinks)
         return cls(root, files, layout, follow_symlinks)
 
@@ -112,7 +114,7 @@ class JsonlReader:
                     yield mapped.sample(self._place(file, number, key, index), ids)
             except OSError as error:
                 found = error.strerror or error
-                raise DataError(f"{shown_path(file)}: cannot be read ({found}): check the file") from error
+                raise DataError(f"{shown_path(file)}: cannot be read ({found}): check the file", path=file) from error
 
     def _records(self, file: Path) -> Iterator[tuple[int, str | None, object]]:
         """(line or place from 1, the record's key in an object of records, the record) in order."""
@@ -166,7 +168,8 @@ class JsonlReader:
         if empty:
             raise DataError(
                 f"{shown_path(file)}: no line is a JSON object in UTF-8, nor is the file a list or object of them: "
-                "give one object a line, or take the file away"
+                "give one object a line, or take the file away",
+                path=file,
             )
         return True
 

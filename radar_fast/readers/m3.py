@@ -154,7 +154,8 @@ class M3Reader:
         if not files:
             raise DataError(
                 f"{shown_path(data)}: no M3-Bench annotations: expected <directory>/*.json in one of the published "
-                f"directories ({', '.join(DIRECTORIES)}), or <directory>/*{SUFFIX}"
+                f"directories ({', '.join(DIRECTORIES)}), or <directory>/*{SUFFIX}",
+                path=data,
             )
         return cls(data, files, follow_symlinks)
 

@@ -85,7 +85,8 @@ class MathVerseReader:
         if not files:
             raise DataError(
                 f"{shown_path(data)}: no MathVerse annotations: expected testmini.json, one list of records with "
-                f"{', '.join(sorted(_FIELDS))}"
+                f"{', '.join(sorted(_FIELDS))}",
+                path=data,
             )
         return cls(data, files, follow_symlinks)
 

@@ -112,12 +112,16 @@ class ParquetReader:
         one cannot be used.
         """
         if layout.records is not None:
-            raise UsageError(f"{shown_path(data)}: a layout with 'records' is for JSON files, not for parquet")
+            raise UsageError(
+                f"{shown_path(data)}: a layout with 'records' is for JSON files, not for parquet", path=data
+            )
         load_pyarrow()
         root = data if data.is_dir() else data.parent
         found = find_files(data) if data.is_dir() else [data]
         if not found:
-            raise DataError(f"{shown_path(data)}: no *.parquet in the folder, nor in the folders directly in it")
+            raise DataError(
+                f"{shown_path(data)}: no *.parquet in the folder, nor in the folders directly in it", path=data
+            )
         # Shards of a split make one task, so any number of files may.
         files = annotations(found, root, follow_symlinks=follow_symlinks, task=lambda file: str(file))
         return cls(root, files, layout, follow_symlinks)
@@ -135,9 +139,9 @@ class ParquetReader:
                     yield _mapped(layout, row, image).sample(place, ids)
             except OSError as error:
                 found = one_line(error, 200)
-                raise DataError(f"{shown_path(file)}: cannot be read ({found}): check the file") from error
+                raise DataError(f"{shown_path(file)}: cannot be read ({found}): check the file", path=file) from error
             if not number:
-                raise DataError(f"{shown_path(file)}: holds no row: fill the file, or take it away")
+                raise DataError(f"{shown_path(file)}: holds no row: fill the file, or take it away", path=file)
 
     def _opened(self, file: Path) -> "tuple[_Columns, Iterator[_Record | Unfit]]":
         """How the file's columns are to be read, and its rows."""
@@ -151,16 +155,21 @@ class ParquetReader:
         except OSError:
             raise
         except Exception as error:  # pyarrow's own, and whatever a damaged footer leads to
-            raise DataError(f"{shown_path(file)}: not parquet ({one_line(error, 200)}): replace the file") from error
+            raise DataError(
+                f"{shown_path(file)}: not parquet ({one_line(error, 200)}): replace the file", path=file
+            ) from error
         if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise DataError(f"{shown_path(file)}: column {shown(repeated[0])} comes more than once: rename one of them")
+            raise DataError(
+                f"{shown_path(file)}: column {shown(repeated[0])} comes more than once: rename one of them", path=file
+            )
         layout = _layout(names, self.layout)
         if missing := _missing(names, layout.layout):
             column, ours = missing
             seen = ", ".join(map(shown, names[:12])) + ", ..." * (len(names) > 12) or "none"
             raise DataError(
                 f"{shown_path(file)}: no column {column}; the columns are {seen}: "
-                f"name the right one with --field {ours}=COLUMN"
+                f"name the right one with --field {ours}=COLUMN",
+                path=file,
             )
         columns = [name for name in names if name in layout.columns]
         if is_small:
@@ -198,7 +207,7 @@ def _rows(file: Path, parquet: "ParquetFile", columns: list[str], *, is_small: b
                 batch = next(batches, None)
             except Exception as error:  # OSError, ArrowInvalid, ...: pages that are damaged or cut off
                 found = f"cannot be read after row {done} ({one_line(error, 200)})"
-                raise DataError(f"{shown_path(file)}: {found}: replace the file") from error
+                raise DataError(f"{shown_path(file)}: {found}: replace the file", path=file) from error
             if batch is None:
                 return
             for at in range(batch.num_rows):

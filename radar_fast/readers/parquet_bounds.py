@@ -49,7 +49,9 @@ def check_pages(file: Path, parquet: "ParquetFile", columns: Iterable[str]) -> N
             if size > _MAX_BYTES or values > _MAX_VALUES:
                 found = f"row group {number} would take {size} bytes and {values} values to read"
                 raise DataError(
-                    f"{shown_path(file)}: {found}, of a file of {file.stat().st_size} bytes: write it in smaller groups"
+                    f"{shown_path(file)}: {found}, of a file of {file.stat().st_size} bytes; "
+                    "write it in smaller groups",
+                    path=file,
                 )
 
 
@@ -70,11 +72,13 @@ def _check_chunk(file: Path, stream: Any, chunk: Any) -> None:
         # Only what is large: there are writers whose footers are not exact.
         if claimed > max(chunk.total_uncompressed_size, _MAX_BYTES) or min(uncompressed, compressed) < 0:
             found = f"a page of column {column} claims {uncompressed} bytes, all of it together were said to be"
-            raise DataError(f"{shown_path(file)}: {found} {chunk.total_uncompressed_size}: replace the file")
+            raise DataError(f"{shown_path(file)}: {found} {chunk.total_uncompressed_size}: replace the file", path=file)
         if header is None:
             return
         at += header + compressed
-    raise DataError(f"{shown_path(file)}: column {column} has more than {_MAX_PAGES} pages: write it in larger ones")
+    raise DataError(
+        f"{shown_path(file)}: column {column} has more than {_MAX_PAGES} pages: write it in larger ones", path=file
+    )
 
 
 def _page(raw: bytes) -> tuple[int, int, int | None]:

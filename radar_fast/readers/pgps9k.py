@@ -75,7 +75,8 @@ class PGPS9KReader:
         if not files:
             raise DataError(
                 f"{shown_path(data)}: no PGPS9K annotations: expected test.json, one object prob_<n> -> record with "
-                f"{', '.join(sorted(_FIELDS))}"
+                f"{', '.join(sorted(_FIELDS))}",
+                path=data,
             )
         return cls(data, files, follow_symlinks)
 

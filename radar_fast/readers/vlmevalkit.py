@@ -125,7 +125,9 @@ class VLMEvalKitReader:
         root = data if data.is_dir() else data.parent
         found = find_files(data) if data.is_dir() else [data]
         if not found:
-            raise DataError(f"{shown_path(data)}: no tables of VLMEvalKit: expected *.tsv directly in the folder")
+            raise DataError(
+                f"{shown_path(data)}: no tables of VLMEvalKit: expected *.tsv directly in the folder", path=data
+            )
         return cls(root, annotations(found, root, follow_symlinks=follow_symlinks), follow_symlinks)
 
     def __iter__(self) -> Iterator[Sample]:
@@ -143,12 +145,14 @@ class VLMEvalKitReader:
                         yield _Line(table, row, index).sample()
             except UnclosedQuote as error:
                 found = f"the file ends within a quoted cell of the row that begins on line {error.line}"
-                raise DataError(f"{shown_path(file)}: {found}: it is cut off, or a quote is not closed") from None
+                raise DataError(
+                    f"{shown_path(file)}: {found}: it is cut off, or a quote is not closed", path=file
+                ) from None
             except OSError as error:
                 found = error.strerror or str(error)
-                raise DataError(f"{shown_path(file)}: cannot be read ({found}): check the file") from error
+                raise DataError(f"{shown_path(file)}: cannot be read ({found}): check the file", path=file) from error
             if empty:
-                raise DataError(f"{shown_path(file)}: holds no row: fill the file, or take it away")
+                raise DataError(f"{shown_path(file)}: holds no row: fill the file, or take it away", path=file)
 
 
 def read_row(file: Path, names: Sequence[str], cells: Sequence[bytes]) -> Sample:

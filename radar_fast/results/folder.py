@@ -154,7 +154,7 @@ class ResultFolder:
         try:
             return Manifest.from_dict(document)
         except ResultsError as error:
-            raise ResultsError(f"{self.run}: {error}") from None
+            raise ResultsError(f"{self.run}: {error}", path=self.run) from None
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write ``run.json``, with the journal open, hence locked. Raises ResultsError where that fails."""
@@ -176,7 +176,7 @@ class ResultFolder:
         try:
             return Summary.from_dict(document)
         except ResultsError as error:
-            raise ResultsError(f"{self.summary}: {error}") from None
+            raise ResultsError(f"{self.summary}: {error}", path=self.summary) from None
 
     def write_summary(self, summary: Summary) -> None:
         """Write ``summary.json``. Raises ResultsError where that fails."""
@@ -190,7 +190,7 @@ def _read_json(path: Path, absent: str) -> object:
     except FileNotFoundError:
         raise ResultsError(absent) from None
     except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read: {error}") from None
+        raise ResultsError(f"{path}: cannot be read: {error}", path=path) from None
 
 
 def _require_regular(path: Path) -> None:

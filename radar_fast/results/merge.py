@@ -65,7 +65,9 @@ def folders_with_shards(root: Path) -> list[Path]:
     """
     found = list(_below(root, _DEEPEST))
     if not found:
-        raise ResultsError(f"{root}: holds no shards, which `radar-fast score --shard I/N` writes; name their --out")
+        raise ResultsError(
+            f"{root}: holds no shards, which `radar-fast score --shard I/N` writes; name their --out", path=root
+        )
     return found
 
 
@@ -73,7 +75,9 @@ def _below(folder: Path, deep: int) -> Iterator[Path]:
     try:
         inner = sorted(entry.path for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False))
     except OSError as error:
-        raise ResultsError(f"{folder}: cannot be read: {error.strerror}; name the --out of the shards") from None
+        raise ResultsError(
+            f"{folder}: cannot be read: {error.strerror}; name the --out of the shards", path=folder
+        ) from None
     shards = set(shard_folders(folder).values())
     if shards:
         yield folder
@@ -124,7 +128,7 @@ def _looked_at(folder: Path) -> list[_Part]:
     shards = shard_folders(folder)
     if len(counts := sorted({shard.count for shard in shards})) > 1:
         raise ResultsError(
-            f"{folder}: holds shards of {counts[0]} and of {counts[1]}; move those away that are not meant"
+            f"{folder}: holds shards of {counts[0]} and of {counts[1]}; move those away that are not meant", path=folder
         )
     where: dict[Key, str] = {}
     parts = []
@@ -133,14 +137,15 @@ def _looked_at(folder: Path) -> list[_Part]:
         manifest = one.manifest()
         if manifest.shard_name != str(shard):
             holds = f"shard {manifest.shard_name}" if manifest.shard else "no shard"
-            raise ResultsError(f"{path}: holds {holds}, as its run.json says; give it its own name back")
+            raise ResultsError(f"{path}: holds {holds}, as its run.json says; give it its own name back", path=path)
         records = 0
         for record in read_records(one.samples):
             records += 1
             if (first := where.setdefault(record.key, path.name)) != path.name:
                 raise ResultsError(
                     f"{folder}: sample {record.id!r} of task {record.task!r} is in {first} and in {path.name}; shards "
-                    "of one run share none: score one of the two again in an empty folder"
+                    "of one run share none: score one of the two again in an empty folder",
+                    path=folder,
                 )
         parts.append(_Part(shard, one, manifest, records))
     return parts
@@ -155,18 +160,21 @@ def _require_one_run(parts: Sequence[_Part]) -> None:
             told = told_differences(one.identity, two.identity, one.configuration, two.configuration)
             raise ResultsError(
                 f"{other.folder.path}: is of another run than {first.folder.path.name}; they cannot be merged. What "
-                f"differs: {'; '.join(told) or 'the version of radar-fast'}"
+                f"differs: {'; '.join(told) or 'the version of radar-fast'}",
+                path=other.folder.path,
             )
         if one.images.get("absent") == two.images.get("absent") and one.images != two.images:
             raise ResultsError(
                 f"{other.folder.path}: images of the benchmark had been replaced since {first.folder.path.name} was "
-                "scored; score one of the two again"
+                "scored; score one of the two again",
+                path=other.folder.path,
             )
     samples = sum(part.manifest.shard["samples"] for part in parts)
     if len(parts) == first.shard.count and samples != first.manifest.samples:
         raise ResultsError(
             f"{first.folder.path.parent}: its shards have {samples} samples, and the benchmark "
-            f"{first.manifest.samples}; another version of radar-fast wrote one of them: score them again"
+            f"{first.manifest.samples}; another version of radar-fast wrote one of them: score them again",
+            path=first.folder.path.parent,
         )
 
 

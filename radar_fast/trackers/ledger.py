@@ -24,7 +24,7 @@ class Ledger:
                 self._told = orjson.loads(self._path.read_bytes())["told"]
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise ResultsError(
-                    f"{self._path}: cannot be read: {error}; remove it to tell all steps again"
+                    f"{self._path}: cannot be read: {error}; remove it to tell all steps again", path=self._path
                 ) from None
 
     def knows(self, run: str, step: int, numbers: Numbers) -> bool:

@@ -63,12 +63,12 @@ class Holding:
                 shutil.rmtree(temporary)
                 shutil.copytree(source, temporary)
             if before is None or before != folder_state(source) or before != folder_state(temporary):
-                raise IncompleteError(f"{source}: changed while it was being held; still being written?")
+                raise IncompleteError(f"{source}: changed while it was being held; still being written?", path=source)
             temporary.rename(held)
         except FileNotFoundError:
-            raise IncompleteError(f"{source}: went while it was being held") from None
+            raise IncompleteError(f"{source}: went while it was being held", path=source) from None
         except (OSError, shutil.Error) as error:
-            raise ResultsError(f"{self.path}: {source.name} cannot be held there: {error}") from None
+            raise ResultsError(f"{self.path}: {source.name} cannot be held there: {error}", path=self.path) from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         return held
@@ -113,5 +113,6 @@ def _require_room(source: Path, target: Path) -> None:
     if size > disk.free - _RESERVE * disk.total:
         raise ResultsError(
             f"{target}: no room to copy {source.name}, of {size / 1e9:.1f} GB, which cannot be linked there; name an "
-            "--out on the file system of the checkpoints"
+            "--out on the file system of the checkpoints",
+            path=target,
         )

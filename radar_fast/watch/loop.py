@@ -57,7 +57,9 @@ class WatchOptions:
 
     def __post_init__(self) -> None:
         if not self.root.is_dir():
-            raise UsageError(f"{self.root}: no such folder; name the one into which the training writes checkpoints")
+            raise UsageError(
+                f"{self.root}: no such folder; name the one into which the training writes checkpoints", path=self.root
+            )
 
 
 def watch(

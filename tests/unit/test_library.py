@@ -27,6 +27,7 @@ from radar_fast import (
     score_samples,
 )
 from radar_fast.engines.fake import FakeEngine
+from radar_fast.errors import one_line
 from radar_fast.results.journal import read_records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,6 +132,12 @@ def test_errors_have_fields(tmp_path: Path) -> None:
         open_reader(tmp_path / "none")
     assert missing.value.option is None
     assert missing.value.path == tmp_path / "none"
+    odd = tmp_path / "step: 5"
+    with pytest.raises(radar_fast.DataError) as found:
+        open_reader(odd)
+    assert found.value.path == odd
+    other = radar_fast.DataError(f"a/b: cannot be read: {one_line(OSError('no; not at all'))}")
+    assert other.hint is None
     given = UsageError("no form at all", path=Path("a"), option="--b", hint="c")
     assert (given.path, given.option, given.hint) == (Path("a"), "--b", "c")
     assert str(given) == "no form at all"

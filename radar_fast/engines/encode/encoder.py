@@ -257,7 +257,8 @@ def failed_processor(checkpoint: Path, error: Exception) -> ModelError:
     """The error to raise where an image processor fails in a way that no picture explains: its settings cannot be."""
     return ModelError(
         f"{checkpoint}: its image processor fails ({type(error).__name__}: {one_line(error, 200)}); take "
-        "preprocessor_config.json and config.json of the model that it was trained from"
+        "preprocessor_config.json and config.json of the model that it was trained from",
+        path=checkpoint,
     )
 
 

@@ -60,7 +60,7 @@ class HttpEngine(Engine):
 
     def load_weights(self, path: Path) -> None:
         """Never. Raises EngineError: the weights are the server's."""
-        raise EngineError(f"{path}: a server takes no other weights; start it with them")
+        raise EngineError(f"{path}: a server takes no other weights; start it with them", path=path)
 
     def close(self) -> None:
         """Wait for what is under way, and let go of the connections."""

@@ -39,7 +39,9 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device)
         )
     require_matching(checkpoint.path, report)  # once more: of a quantised one, or of pickles, little was known before
     if not hasattr(model, "model") or model.get_output_embeddings() is None:
-        raise ModelError(f"{checkpoint.path}: {checkpoint.architecture} has no LM head over a base model")
+        raise ModelError(
+            f"{checkpoint.path}: {checkpoint.architecture} has no LM head over a base model", path=checkpoint.path
+        )
     return model.eval().to(device)
 
 

@@ -121,7 +121,7 @@ class VllmEngine(Engine):
             self._engine.collective_rpc("radar_load_weights", args=(str(checkpoint.path),))
             self.drop_caches()
         except Exception as error:
-            raise ModelError(f"{path}: vLLM cannot load these weights: {one_line(error)}") from error
+            raise ModelError(f"{path}: vLLM cannot load these weights: {one_line(error)}", path=path) from error
         self._checkpoint = checkpoint
         self._unsound = self._non_finite()
         self._encoded_before, _ = self._worker_counts()
@@ -217,7 +217,9 @@ class VllmEngine(Engine):
         except Exception as error:
             where = log.keep(self._log)
             cause = root_cause(error, log.text)
-            raise ModelError(f"{self._checkpoint.path}: vLLM cannot load it: {cause}{where}") from error
+            raise ModelError(
+                f"{self._checkpoint.path}: vLLM cannot load it: {cause}{where}", path=self._checkpoint.path
+            ) from error
 
     def _choose_request(self, options: EngineOptions) -> tuple[str, str | None]:
         """How samples go to vLLM, ``one`` or ``per-candidate``, and why not in one request where that was wanted."""

@@ -84,7 +84,7 @@ def find_runs(paths: Sequence[str | Path]) -> Found:
         below = _folders(path)
         if not below:
             what = "holds no result folder (none with a run.json)" if path.exists() else "is not there"
-            raise ResultsError(f"{path}: {what}; name what `radar-fast score --out` was given")
+            raise ResultsError(f"{path}: {what}; name what `radar-fast score --out` was given", path=path)
         folders |= {folder.resolve(): folder for folder in below}
     runs, notes = [], []
     for folder in folders.values():
