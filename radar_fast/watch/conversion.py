@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from radar_fast.errors import ModelError, UsageError
+from radar_fast.util.orphans import ending_with_us
+from radar_fast.util.reaper import reaping
 
 __all__ = ["Conversion"]
 
@@ -45,6 +47,8 @@ class Conversion:
     def converted(self, source: Path, scratch: Path, log: Path) -> Iterator[Path]:
         """The checkpoint that the command makes of ``source``, until the context ends.
 
+        Should this process be killed, the command ends soon after it, with all that it has started.
+
         Args:
             source: the trainer's folder.
             scratch: is made, is where the command runs, and goes at the end, whatever it is.
@@ -75,16 +79,17 @@ class Conversion:
         words = [
             word.replace("{input}", str(source)).replace("{output}", str(output)) for word in shlex.split(self.command)
         ]
-        with log.open("wb") as said:
+        with log.open("wb") as said, reaping():
             try:
-                process = subprocess.Popen(  # noqa: S603 - the user's own command, asked for by --convert
-                    words,
-                    cwd=scratch,
-                    stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+                with ending_with_us():
+                    process = subprocess.Popen(  # noqa: S603 - the user's own command, asked for by --convert
+                        words,
+                        cwd=scratch,
+                        stdin=subprocess.DEVNULL,
+                        stdout=said,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
             except OSError as error:
                 raise UsageError(f"--convert: {words[0]} cannot be started: {error.strerror}") from None
             try:

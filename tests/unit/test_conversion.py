@@ -1,5 +1,6 @@
 """A user's command that makes a checkpoint: its output is kept, its time limited, and nothing of it is left behind."""
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from radar_fast import ModelError, UsageError
+from radar_fast.util.orphans import name_of
 from radar_fast.watch.conversion import Conversion
 
 GOOD = (
@@ -66,6 +68,37 @@ def test_one_that_takes_too_long_is_ended_with_all_that_it_has_started(tmp_path:
         time.sleep(0.05)
     else:
         assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.full
+def test_one_whose_watch_is_killed_ends_with_all_that_it_has_started(tmp_path: Path) -> None:
+    """Neither the command nor what it starts knows of us."""
+    child = tmp_path / "child"
+    started = (
+        "import subprocess, sys, time, pathlib; c = subprocess.Popen(['sleep', '600']); "
+        f"pathlib.Path('{child}.new').write_text(str(c.pid)); pathlib.Path('{child}.new').rename('{child}'); "
+        "time.sleep(600)"
+    )
+    (tmp_path / "step 1").mkdir()
+    watch = (
+        "import sys; from pathlib import Path; from radar_fast.watch.conversion import Conversion\n"
+        "here = Path(sys.argv[1])\n"
+        "with Conversion(sys.argv[2]).converted(here / 'step 1', here / 'scratch', here / 'log'): pass"
+    )
+    with subprocess.Popen([sys.executable, "-c", watch, str(tmp_path), command(started)]) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not child.exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        finally:
+            process.kill()
+    pid = int(child.read_text())
+    deadline = time.monotonic() + 30
+    while name_of(pid):
+        assert time.monotonic() < deadline, "it goes on for nobody"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
