@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from radar_fast.scores import Verdict, judge
 from radar_fast.util.frozen import FrozenMapping
+from radar_fast.util.pickling import pickles_fast
 
 __all__ = [
     "PASSING",
@@ -166,6 +167,7 @@ Part = str | AnyImage
 """A piece of a question, in reading order: text as the dataset has it, or an image."""
 
 
+@pickles_fast
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One multiple-choice question as a dataset has it."""

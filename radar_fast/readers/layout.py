@@ -24,6 +24,7 @@ What is said later overrules what is said before: the preset or file, then ``--f
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,11 @@ class Layout:
     def names(self, ours: str) -> tuple[str, ...]:
         """What the record calls a field; none where it is not to be read."""
         return self.fields.get(ours, (ours,))
+
+    @cached_property
+    def called(self) -> dict[str, str]:
+        """Our names -> what messages call the fields, as far as somebody has worked it out."""
+        return {}
 
     @property
     def says_content(self) -> bool:

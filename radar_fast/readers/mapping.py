@@ -145,10 +145,13 @@ class MappedRecord:
         return self.record.get(names[0]) if names else None
 
     def _named(self, ours: str) -> str:
-        """The field as messages call it."""
-        names = self.layout.names(ours)
-        theirs = " + ".join(map(shown, names)) or "none"
-        return f"field {theirs}" if names == (ours,) else f"field {theirs} ({ours})"
+        """The field as messages call it: mostly there is no message, but who reads a value is told its name."""
+        if (called := self.layout.called.get(ours)) is None:
+            names = self.layout.names(ours)
+            theirs = " + ".join(map(shown, names)) or "none"
+            called = f"field {theirs}" if names == (ours,) else f"field {theirs} ({ours})"
+            self.layout.called[ours] = called
+        return called
 
     def _published_question(self) -> str:
         question = self._get("question")

@@ -17,6 +17,7 @@ from typing import Literal
 from radar_fast.errors import ResultsError
 from radar_fast.sample import PASSING, AnyImage, Scored
 from radar_fast.util.codec import decode, encode
+from radar_fast.util.pickling import pickles_fast
 
 __all__ = ["FORMAT", "Key", "Record", "json_of", "line_of", "record_from", "record_of"]
 
@@ -28,6 +29,7 @@ Key = tuple[str, str]
 TokenScores = tuple[tuple[float, ...], ...]
 
 
+@pickles_fast
 @dataclass(frozen=True, slots=True)
 class Record:
     """One line of the journal. The fields are the line's keys, beside ``format``; tuples are lists there."""
