@@ -19,7 +19,7 @@ from typing import BinaryIO
 from radar_fast.errors import BusyError, IncompleteError, RadarError, UsageError
 from radar_fast.results.record import Record
 from radar_fast.results.summary import Summary
-from radar_fast.terminal.progress import Progress
+from radar_fast.terminal.progress import HandingOn, Progress
 from radar_fast.util.codec import encode
 
 __all__ = ["EventProgress"]
@@ -30,7 +30,7 @@ INTERVAL = 1.0
 """Least time between two ``progress`` lines, in seconds."""
 
 
-class EventProgress:
+class EventProgress(HandingOn):
     """Writes events, and hands everything on to another progress."""
 
     def __init__(self, target: str | Path | None, inner: Progress) -> None:
@@ -39,7 +39,7 @@ class EventProgress:
         Raises:
             UsageError: the file cannot be opened.
         """
-        self._inner = inner
+        super().__init__(inner)
         self._name, self._total, self._done, self._told = "", 0, 0, 0.0
         self._running = False
         self._file = None if target is None else _opened(str(target))
@@ -48,10 +48,6 @@ class EventProgress:
         """Write ``said``."""
         self._write("said", text=text)
         self._inner.say(text)
-
-    def detail(self, text: str) -> None:
-        """Not for machines."""
-        self._inner.detail(text)
 
     def start(self, name: str, total: int, done: int) -> None:
         """Write ``started``."""

@@ -17,6 +17,7 @@ from radar_fast.results.summary import Summary
 __all__ = [
     "BarProgress",
     "ConsoleProgress",
+    "HandingOn",
     "LineProgress",
     "Progress",
     "SilentProgress",
@@ -89,6 +90,46 @@ class SilentProgress:
 
     def failed(self, name: str, out: Path, error: RadarError) -> None:
         """Nothing."""
+
+
+class HandingOn:
+    """Hands everything on to another progress. To derive from: what is overridden is heard on the way."""
+
+    def __init__(self, inner: Progress) -> None:
+        """``inner``: the other."""
+        self._inner = inner
+
+    def say(self, text: str) -> None:
+        """Handed on."""
+        self._inner.say(text)
+
+    def detail(self, text: str) -> None:
+        """Handed on."""
+        self._inner.detail(text)
+
+    def start(self, name: str, total: int, done: int) -> None:
+        """Handed on."""
+        self._inner.start(name, total, done)
+
+    def advance(self) -> None:
+        """Handed on."""
+        self._inner.advance()
+
+    def unscored(self, record: Record) -> None:
+        """Handed on."""
+        self._inner.unscored(record)
+
+    def stop(self) -> None:
+        """Handed on."""
+        self._inner.stop()
+
+    def done(self, name: str, out: Path, summary: Summary) -> None:
+        """Handed on."""
+        self._inner.done(name, out, summary)
+
+    def failed(self, name: str, out: Path, error: RadarError) -> None:
+        """Handed on."""
+        self._inner.failed(name, out, error)
 
 
 @dataclass

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from radar_fast.errors import RadarError, one_line
+from radar_fast.errors import ResultsError, one_line
 from radar_fast.results.folder import ResultFolder
 from radar_fast.results.growth.folders import run_step
 from radar_fast.results.manifest import Manifest
-from radar_fast.results.record import Record
 from radar_fast.results.summary import Summary
-from radar_fast.terminal.progress import Progress
+from radar_fast.terminal.progress import HandingOn, Progress
 from radar_fast.trackers import numbers_of, open_tracker
 from radar_fast.trackers.base import Tracker
 from radar_fast.trackers.ledger import Ledger
@@ -25,51 +24,33 @@ def run_name(manifest: Manifest) -> str:
     return "-".join([name, *(f"without-{each}" if each in ("image", "text") else each for each in asked)])
 
 
-class TrackingProgress:
+class TrackingProgress(HandingOn):
     """Tells trackers what is done, and hands everything on to another progress. Close it at the end."""
 
     def __init__(self, names: tuple[str, ...], folder: Path, inner: Progress) -> None:
         """``names`` are of :data:`~radar_fast.trackers.TRACKERS`; each keeps its files in ``folder`` under its name."""
-        self._inner = inner
+        super().__init__(inner)
         self._folder = folder
         self._names = list(names)
         self._open: dict[tuple[str, str], Tracker] = {}
-
-    def say(self, text: str) -> None:
-        """Handed on."""
-        self._inner.say(text)
-
-    def detail(self, text: str) -> None:
-        """Handed on."""
-        self._inner.detail(text)
-
-    def start(self, name: str, total: int, done: int) -> None:
-        """Handed on."""
-        self._inner.start(name, total, done)
-
-    def advance(self) -> None:
-        """Handed on."""
-        self._inner.advance()
-
-    def unscored(self, record: Record) -> None:
-        """Handed on."""
-        self._inner.unscored(record)
-
-    def stop(self) -> None:
-        """Handed on."""
-        self._inner.stop()
-
-    def failed(self, name: str, out: Path, error: RadarError) -> None:
-        """Handed on."""
-        self._inner.failed(name, out, error)
 
     def done(self, name: str, out: Path, summary: Summary) -> None:
         """Tell the trackers."""
         self._inner.done(name, out, summary)
         if not self._names:
             return
-        manifest = ResultFolder(out).manifest()
-        step = run_step(out, manifest)
+        try:
+            manifest = ResultFolder(out).manifest()
+            step = run_step(out, manifest)
+        except ResultsError as error:  # the summary is there all the same
+            self.say(f"{name}: not tracked: {error}")
+            return
+        if summary.shard is not None:
+            self.say(
+                f"{name}: not tracked: it is a part of the benchmark; `radar-fast export` tells a tracker of the whole "
+                "once the shards are merged"
+            )
+            return
         if step is None:
             self.say(f"{name}: not tracked: nothing says its training step; see --step-from")
             return
