@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from farm import said
+from farm_ways import said
 
 from radar_fast.demo import write_checkpoints, write_mini_m3
 from radar_fast.demo.show import PIXELS

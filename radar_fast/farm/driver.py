@@ -1,8 +1,6 @@
 """The farm's one loop: give idle engines windows, write down what comes back, and put right what dies.
 
-It alone writes: journals, summaries and ``farm.json``. An engine that is free takes the next job whose checkpoint no
-other engine has, so that each checkpoint is loaded as few times as can be; where there is none left, it helps with the
-job that has the most left.
+It alone writes: journals, summaries and ``farm.json``. Engines stay warm from one run to the next.
 """
 
 import contextlib
@@ -11,24 +9,21 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from radar_fast.errors import DataError, EngineError, RadarError, UsageError
+from radar_fast.farm.at_work import EngineAtWork
+from radar_fast.farm.choosing import DEPTH, next_job
 from radar_fast.farm.crew import Answer, Crew, EngineDied, Ticket
-from radar_fast.farm.jobs import FarmJob, Portion, State
+from radar_fast.farm.jobs import FarmJob, State
 from radar_fast.farm.messages import Opened, Report, Started
-from radar_fast.farm.state import EngineState, FarmState, write_state
+from radar_fast.farm.portions import Portion
+from radar_fast.farm.state import FarmState, write_state
 from radar_fast.series import told
 from radar_fast.terminal.progress import Progress
 
-__all__ = ["DEPTH", "Driver"]
+__all__ = ["Driver"]
 
-DEPTH = 4
-"""Windows that an engine holds: one that is scored and the three that it may read ahead (two windows, and what is begun
-of the next). More would only wait there, and be lost with it."""
-WORTH_HELPING = 2 * DEPTH * 64
-"""Samples that a job must have left before another engine loads its checkpoint too."""
 STARTS = 3
 """Times in a row that an engine may die before it has opened anything."""
 STATE_SECONDS = 2.0
@@ -37,84 +32,58 @@ SILENT_SECONDS = 60.0
 """Without any engine, until that is said."""
 
 
-@dataclass
-class _Engine:
-    number: int
-    started: Started | None = None
-    """None while it is starting."""
-    job: FarmJob | None = None
-    """That it has open, or is opening."""
-    opening: bool = False
-    flying: dict[Ticket, Portion] = field(default_factory=dict)
-    excused: set[Ticket] = field(default_factory=set)
-    """That were with it when it failed: their failures are the same one."""
-    samples: int = 0
-    deaths: int = 0
-    row: int = 0
-    """Deaths since it last opened a job."""
-    given_up: bool = False
-
-    @property
-    def alone(self) -> bool:
-        """Whether it has a portion that must have no other beside it."""
-        return any(portion.deaths for portion in self.flying.values())
-
-    def state(self) -> EngineState:
-        job = self.job.label if self.job is not None else ""
-        if self.given_up:
-            name = "given up"
-        elif self.started is None:
-            name = "starting"
-        else:
-            name = "loading" if self.opening else "scoring" if self.flying else "idle"
-        place = self.started or Started(0, "", "", "")
-        return EngineState(self.number, name, place.host, place.pid, job, self.samples, self.deaths, place.log)
-
-
 class Driver:
     """Runs jobs on a crew until each of them is done or has failed."""
 
     def __init__(
-        self,
-        jobs: Sequence[FarmJob],
-        crew: Crew,
-        out: Path,
-        progress: Progress,
-        watch: Callable[[FarmState], None] = lambda _: None,
-        *,
-        single: bool = False,
+        self, crew: Crew, out: Path, progress: Progress, watch: Callable[[FarmState], None] = lambda _: None
     ) -> None:
         """
         Args:
-            jobs: in the order in which they are to be begun.
             crew: its engines are not started yet.
             out: where farm.json goes; the folder is there.
             progress: is told the news.
             watch: is told how far the farm is, often.
-            single: whether it is all about one job, whose error is the farm's.
         """
-        self._single = single
-        self._jobs, self._crew, self._out, self._progress, self._watch = list(jobs), crew, out, progress, watch
-        self._engines = [_Engine(number) for number in range(crew.size)]
-        self._asked: dict[Ticket, tuple[_Engine, FarmJob | None]] = {}
+        self._crew, self._out, self._progress, self._watch = crew, out, progress, watch
+        self._jobs: list[FarmJob] = []
+        self._single = False
+        self._engines = [EngineAtWork(number) for number in range(crew.size)]
+        self._asked: dict[Ticket, tuple[EngineAtWork, FarmJob | None]] = {}
         self._reports_due: Counter[int] = Counter()
         self._began = time.time()
+        self._begun = False
+        self._proven = False
+        """Whether a run before has scored anything: then the options are not what is wrong."""
         self._scoring_since: float | None = None
         self._written = self._heard = 0.0
 
-    def run(self) -> None:
-        """Until all is over.
+    @property
+    def size(self) -> int:
+        """How many engines there are."""
+        return len(self._engines)
+
+    def run(self, jobs: Sequence[FarmJob], *, single: bool = False) -> None:
+        """Until each job is done or has failed. Engines are started by the first run, and stay for the next.
+
+        Args:
+            jobs: in the order in which they are to be begun; their numbers are those of no run before.
+            single: whether it is all about one job, whose error is the farm's.
 
         Raises:
             RadarError: what no other job could escape: the data have changed, or no engine can be started. What was
-                recorded stays, and the same command goes on.
+                recorded stays, and the same command goes on. There is no run after that.
         """
+        self._jobs, self._single, self._scoring_since = list(jobs), single, None
         ended = "stopped"
         try:
             self._heard = time.monotonic()
             self._progress.start("farm", sum(job.benchmark.survey.samples for job in self._jobs), 0)
             for engine in self._engines:
-                self._start(engine)
+                engine.unheard = engine.started is not None
+                if not self._begun:
+                    self._start(engine)
+            self._begun = True
             while True:
                 for engine in self._engines:
                     self._occupy(engine)
@@ -132,16 +101,17 @@ class Driver:
                     job.leave(error)
             raise
         finally:
+            self._proven = self._proven or self._has_scored()
             self._progress.stop()
             with contextlib.suppress(RadarError):  # an error under way says more
                 self._tell(ended)
 
     # Giving ----------------------------------------------------------------------------------------------------------
 
-    def _start(self, engine: _Engine) -> None:
+    def _start(self, engine: EngineAtWork) -> None:
         self._asked[self._crew.start(engine.number)] = (engine, None)
 
-    def _occupy(self, engine: _Engine) -> None:
+    def _occupy(self, engine: EngineAtWork) -> None:
         """See that an engine has enough to do."""
         if engine.started is None or engine.given_up or engine.opening:
             return
@@ -152,12 +122,12 @@ class Driver:
             ticket = self._crew.score(engine.number, engine.job.number, portion.window)
             engine.flying[ticket] = portion
             self._asked[ticket] = (engine, engine.job)
-        if not engine.flying and (job := self._next_job(engine)) is not None:
+        if not engine.flying and (job := next_job(engine, self._engines, self._jobs)) is not None:
             with self._failing(job):
                 self._asked[self._crew.open(engine.number, job.order())] = (engine, job)
                 engine.job, engine.opening = job, True
 
-    def _portion_for(self, engine: _Engine, job: FarmJob) -> Portion | None:
+    def _portion_for(self, engine: EngineAtWork, job: FarmJob) -> Portion | None:
         if engine.alone:
             return None
         if not engine.flying and (portion := job.next_alone()) is not None:
@@ -165,32 +135,6 @@ class Driver:
         with self._failing(job):
             return job.next()
         return None
-
-    def _next_job(self, engine: _Engine) -> FarmJob | None:
-        """What an engine without work is to open: see the module."""
-        others = [other for other in self._engines if other is not engine and other.job is not None]
-        held = {other.job.config.model for other in others if other.job is not None}
-        mine = engine.job.config.model if engine.job is not None else None
-        # Where it has died of loading one, another engine is to try, if there is one.
-        lonely = sum(not other.given_up for other in self._engines) == 1
-        allowed = [job for job in self._jobs if lonely or engine.number not in job.died_in]
-        waiting = [job for job in allowed if job.state is State.WAITING]
-        unopened = [job for job in waiting if not any(other.job is job for other in others)]
-        for wanted in (
-            [job for job in unopened if mine is not None and job.config.model == mine],
-            [job for job in unopened if job.config.model not in held],
-            unopened,
-        ):
-            if wanted:
-                return wanted[0]
-        begun = [job for job in allowed if job.state in (State.WAITING, State.RUNNING) and job is not engine.job]
-        in_need = [
-            job
-            for job in begun
-            if job.samples_left >= WORTH_HELPING
-            or (job.samples_left and (job.has_suspects or not any(other.job is job for other in others)))
-        ]
-        return max(in_need, key=lambda job: job.samples_left, default=None)
 
     # Taking ----------------------------------------------------------------------------------------------------------
 
@@ -203,7 +147,9 @@ class Driver:
         said = answer.said
         if isinstance(said, EngineDied):
             self._bury(engine, said)
-        elif isinstance(said, Started):
+            return
+        engine.unheard = False
+        if isinstance(said, Started):
             engine.started = said
         elif isinstance(said, Report) and job is not None:
             job.reports.append(said)
@@ -215,7 +161,7 @@ class Driver:
         elif isinstance(said, list) and job is not None:
             self._scored(engine, job, answer)
 
-    def _opened(self, engine: _Engine, job: FarmJob, opened: Opened) -> None:
+    def _opened(self, engine: EngineAtWork, job: FarmJob, opened: Opened) -> None:
         engine.opening, engine.row = False, 0
         if job.state is State.FAILED:
             return
@@ -231,14 +177,14 @@ class Driver:
         if self._scoring_since is None:
             self._scoring_since = time.monotonic()
 
-    def _scored(self, engine: _Engine, job: FarmJob, answer: Answer) -> None:
+    def _scored(self, engine: EngineAtWork, job: FarmJob, answer: Answer) -> None:
         del engine.flying[answer.ticket]
         if job.state is not State.RUNNING or not isinstance(answer.said, list):
             return
         with self._failing(job):
             engine.samples += job.take(answer.said)
 
-    def _failed(self, engine: _Engine, job: FarmJob, error: RadarError, ticket: Ticket) -> None:
+    def _failed(self, engine: EngineAtWork, job: FarmJob, error: RadarError, ticket: Ticket) -> None:
         """An engine that is still there could not do what it was asked."""
         if ticket in engine.flying:
             portion = engine.flying.pop(ticket)
@@ -259,9 +205,10 @@ class Driver:
         else:  # a report that it does not have
             self._reports_due[job.number] -= 1
 
-    def _bury(self, engine: _Engine, died: EngineDied) -> None:
+    def _bury(self, engine: EngineAtWork, died: EngineDied) -> None:
         """An engine's process is gone: give back what it had, and start another in its place."""
         job, opening, flying = engine.job, engine.opening, engine.flying
+        blameless = died.node_lost or engine.unheard  # it may have died long ago, of nothing that it has now
         name = f"engine {engine.number}" + (f" on {engine.started.host}" if engine.started is not None else "")
         self._progress.say(f"{name} has died ({died.why}){f', with {len(flying)} windows' if flying else ''}")
         for other, (whose, about) in list(self._asked.items()):
@@ -272,13 +219,14 @@ class Driver:
         for each in self._jobs:
             each.engines.discard(engine.number)
         engine.job, engine.opening, engine.flying, engine.started = None, False, {}, None
+        engine.unheard = False
         engine.deaths += 1
-        engine.row += not died.node_lost
+        engine.row += not blameless
         self._crew.end(engine.number)
         if job is not None and job.state is State.RUNNING:
             for portion in flying.values():
-                self._give_back(job, portion, None if died.node_lost else died.why)
-        if job is not None and not died.node_lost and job.state is not State.FAILED:
+                self._give_back(job, portion, None if blameless else died.why)
+        if job is not None and not blameless and job.state is not State.FAILED:
             if opening:
                 others = sum(not each.given_up for each in self._engines) > 1
                 with self._failing(job):
@@ -328,11 +276,13 @@ class Driver:
 
     def _fail(self, job: FarmJob, error: RadarError) -> None:
         job.fail(error)
-        done = any(each.state is State.DONE or each.fresh for each in self._jobs)
-        if self._single or (isinstance(error, UsageError) and not done):  # then it is the options
+        if self._single or (isinstance(error, UsageError) and not self._has_scored()):  # then it is the options
             raise error
         self._progress.say(f"{job.label}: not scored: {error}")
         self._progress.failed(job.label, job.config.folder, error)
+
+    def _has_scored(self) -> bool:
+        return self._proven or any(job.state is State.DONE or job.fresh for job in self._jobs)
 
     # Telling ---------------------------------------------------------------------------------------------------------
 

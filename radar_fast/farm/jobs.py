@@ -1,22 +1,18 @@
-"""A job while engines work on it: which windows are still to be given out, which came back, and who is to blame.
-
-An engine that dies gives back all windows that it had. Any of them may be what killed it, so each is given out once
-more *alone*, to an engine that has nothing else to do. One that kills again is cut down to its samples, each of them
-alone; a sample that kills is unscored, with the reason. What only stood beside it is scored as a whole window, and its
-numbers are those of an undisturbed run to the last bit.
-"""
+"""A job while engines work on it: its result folder, and what becomes of windows that come back."""
 
 import contextlib
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
+from pathlib import Path
 
 from radar_fast.benchmark import Benchmark
 from radar_fast.config import RunConfig
 from radar_fast.errors import EngineError, RadarError
-from radar_fast.farm.messages import Opened, Order, Report
+from radar_fast.farm.messages import Opened, Order, Report, combined
+from radar_fast.farm.portions import Portion, Portions
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.recording import Recording, open_recording
 from radar_fast.results.record import Record, record_of
@@ -27,7 +23,7 @@ from radar_fast.series import Job
 from radar_fast.terminal.progress import Progress, SilentProgress
 from radar_fast.windows import Window
 
-__all__ = ["FarmJob", "Portion", "State"]
+__all__ = ["FarmJob", "State"]
 
 LOADS = 2
 """Deaths of engines while they load a checkpoint, after which it is given up."""
@@ -48,21 +44,19 @@ class State(Enum):
     FAILED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Portion:
-    """A window, or one sample of it, as it is given to an engine."""
-
-    window: Window
-    """Without its unfit samples."""
-    deaths: int = 0
-    """Engines that have died with it: from one on, it is given out alone."""
-
-
 class FarmJob:
     """A checkpoint on a benchmark, from the first order to its summary."""
 
     def __init__(
-        self, number: int, job: Job, config: RunConfig, benchmark: Benchmark, label: str, *, workers: int | None = None
+        self,
+        number: int,
+        job: Job,
+        config: RunConfig,
+        benchmark: Benchmark,
+        label: str,
+        *,
+        workers: int | None = None,
+        held: Path | None = None,
     ) -> None:
         """
         Args:
@@ -72,9 +66,10 @@ class FarmJob:
             benchmark: surveyed.
             label: what progress calls it.
             workers: of each engine, where the options name no number; None: as many as one that has its machine alone.
+            held: where engines read the checkpoint from, if not where ``config`` says that it is from.
         """
         self.number, self.job, self.config, self.benchmark, self.label = number, job, config, benchmark, label
-        self._workers = workers
+        self._workers, self._model = workers, held or config.model
         self.state = State.WAITING
         self.summary: Summary | None = None
         """Once it is done."""
@@ -93,12 +88,8 @@ class FarmJob:
         self._checkpoint: Checkpoint | None = None
         self._stack = contextlib.ExitStack()
         self._recording: Recording | None = None
-        self._windows: Iterator[Window] = iter(())
-        self._exhausted = False
-        self._given = 0
-        self._back: deque[Portion] = deque()
-        self._suspects: deque[Portion] = deque()
-        self._out = 0
+        self._portions: Portions | None = None
+        """Once it is opened."""
         self._row = 0
 
     # Opening ---------------------------------------------------------------------------------------------------------
@@ -109,14 +100,14 @@ class FarmJob:
         Raises:
             ModelError: there is no such checkpoint.
         """
-        if self._checkpoint is None and self.config.model is not None:
-            self._checkpoint = Checkpoint.open(self.config.model, trust_remote_code=self.config.trust_remote_code)
+        if self._checkpoint is None and self._model is not None:
+            self._checkpoint = Checkpoint.open(self._model, trust_remote_code=self.config.trust_remote_code)
             _ = self._checkpoint.state  # as it is before anybody loads it
         expected = self.benchmark.survey.samples if self._recording is None else self._recording.left
         options = self.config.options
         if options.workers is None and self._workers is not None:
             options = replace(options, workers=self._workers)
-        config = replace(self.config, options=options)
+        config = replace(self.config, model=self._model, options=options)
         return Order(self.number, self.label, config, self.benchmark.identity(), self.benchmark.reader.root, expected)
 
     @property
@@ -135,7 +126,7 @@ class FarmJob:
                 open_recording(self.config, self.benchmark, opened.identity, progress, self.label)
             )
             self._identity = opened.identity
-            self._windows = self._recording.windows()
+            self._portions = Portions(self._windows(self._recording), self._recording.left)
             self._progress = progress
             for _ in range(self.done_before):
                 progress.advance()
@@ -175,24 +166,21 @@ class FarmJob:
     @property
     def samples_left(self) -> int:
         """Samples that were given to no engine yet, or have come back; all of them before it is opened."""
-        if self._recording is None:
-            return self.benchmark.survey.samples
-        fresh = 0 if self._exhausted else max(1, self._recording.left - self._given)
-        return fresh + sum(len(portion.window.samples) for portion in (*self._back, *self._suspects))
+        return self.benchmark.survey.samples if self._portions is None else self._portions.samples_left
 
     @property
     def has_suspects(self) -> bool:
         """Whether anything waits that must be given out alone."""
-        return bool(self._suspects)
+        return self._portions is not None and self._portions.has_suspects
 
     @property
     def over(self) -> bool:
         """Whether all is recorded."""
-        return self._exhausted and not self._out and not self._back and not self._suspects
+        return self._portions is not None and self._portions.over
 
     def next_alone(self) -> Portion | None:
-        """What an engine is to get that has nothing else to do, and is to get nothing else before it is done."""
-        return self._gave(self._suspects.popleft()) if self._suspects else None
+        """As :meth:`radar_fast.farm.portions.Portions.next_alone`."""
+        return None if self._portions is None else self._portions.next_alone()
 
     def next(self) -> Portion | None:
         """The next window for an engine; None where there is none now, which a death may change.
@@ -201,20 +189,19 @@ class FarmJob:
             DataError: the data are not what they were.
             ResultsError: as :meth:`append`.
         """
-        if self._back:
-            return self._gave(self._back.popleft())
-        for window in self._windows:
+        return None if self._portions is None else self._portions.next()
+
+    def _windows(self, recording: Recording) -> Iterator[Window]:
+        """Those that are left; unfit samples are written down on the way."""
+        for window in recording.windows():
             if window.unfit:
                 self.append([self._record(scored) for scored in window.refused()])
-            self._given += len(window.samples) + len(window.unfit)
-            if window.samples:
-                return self._gave(Portion(replace(window, unfit=())))
-        self._exhausted = True
-        return None
+            yield window
 
     def take(self, records: list[Record]) -> int:
         """A portion is scored: write it down, how many samples that were not there before. Raises as :meth:`append`."""
-        self._out -= 1
+        if self._portions is not None:
+            self._portions.scored()
         self._row = 0
         return self.append(records)
 
@@ -245,20 +232,12 @@ class FarmJob:
         Raises:
             EngineError: engines die of this job, whatever they are given.
         """
-        self._out -= 1
-        if why is None:
-            (self._suspects if portion.deaths else self._back).append(portion)
+        if self._portions is None or self._recording is None:
             return
-        samples, deaths = portion.window.samples, portion.deaths + 1
-        if deaths == 1:
-            self._suspects.append(Portion(portion.window, deaths))
-        elif len(samples) > 1:
-            done = self._recording.done if self._recording is not None else ()
-            left = [sample for sample in samples if sample.key not in done]
-            self._suspects.extend(Portion(replace(portion.window, samples=(sample,)), 1) for sample in left)
-        else:
+        sample = self._portions.give_back(portion, blamed=why is not None, done=self._recording.done)
+        if sample is not None:
             detail = f"engines died or failed of it, at last with nothing else to do ({why})"
-            self.append([self._record(Scored(samples[0], reason=Reason(ReasonKind.ENGINE_DIED, detail)))])
+            self.append([self._record(Scored(sample, reason=Reason(ReasonKind.ENGINE_DIED, detail)))])
 
     def failed_once_more(self, why: str) -> None:
         """An engine has died or failed at work on it. Raises EngineError where that was once too often in a row."""
@@ -271,10 +250,6 @@ class FarmJob:
 
     def _record(self, scored: Scored) -> Record:
         return record_of(scored, self.benchmark.reader.root)
-
-    def _gave(self, portion: Portion) -> Portion:
-        self._out += 1
-        return portion
 
     # The end ---------------------------------------------------------------------------------------------------------
 
@@ -303,23 +278,5 @@ class FarmJob:
         """Close the folder because of an error that is not this job's own."""
         with contextlib.suppress(RadarError):
             self._stack.__exit__(type(error), error, error.__traceback__)
-        self._back.clear()
-        self._suspects.clear()
-        self._windows, self._exhausted = iter(()), True
-
-
-def combined(reports: list[Report]) -> dict[str, object]:
-    """What several engines have done for one job, as the manifest has it of one: counts and seconds added up."""
-    counts: dict[str, int] = {}
-    seconds: dict[str, float] = {}
-    others: dict[str, float] = {}
-    for report in reports:
-        for total, some in ((counts, report.engine.counts), (seconds, report.engine.seconds), (others, report.seconds)):
-            for name, value in some.items():
-                total[name] = total.get(name, 0) + value  # type: ignore[assignment] # counts are whole
-    engine = replace(reports[0].engine, counts=counts, seconds=seconds)
-    return {
-        **engine.to_dict(),
-        **{f"{part}_seconds": round(some, 6) for part, some in others.items()},
-        "engines": len(reports),
-    }
+        if self._portions is not None:
+            self._portions.clear()

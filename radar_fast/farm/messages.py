@@ -1,14 +1,14 @@
 """What the driver and its engines say to each other. All of it pickles, and none of it needs torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from radar_fast.config import RunConfig
 from radar_fast.engines import EngineReport
 
-__all__ = ["Opened", "Order", "Report", "Started"]
+__all__ = ["Opened", "Order", "Report", "Started", "combined"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +63,20 @@ class Report:
     """What it counted and timed for it."""
     seconds: Mapping[str, float]
     """Part of the work that was not scoring (``libraries``, ``fingerprint``, ``engine``) -> seconds."""
+
+
+def combined(reports: list[Report]) -> dict[str, object]:
+    """What several engines have done for one job, as the manifest has it of one: counts and seconds added up."""
+    counts: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    others: dict[str, float] = {}
+    for report in reports:
+        for total, some in ((counts, report.engine.counts), (seconds, report.engine.seconds), (others, report.seconds)):
+            for name, value in some.items():
+                total[name] = total.get(name, 0) + value  # type: ignore[assignment] # counts are whole
+    engine = replace(reports[0].engine, counts=counts, seconds=seconds)
+    return {
+        **engine.to_dict(),
+        **{f"{part}_seconds": round(some, 6) for part, some in others.items()},
+        "engines": len(reports),
+    }

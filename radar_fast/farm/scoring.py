@@ -1,6 +1,7 @@
 """A whole farm: the jobs of a series on every engine that there is room for."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from radar_fast.farm.options import FarmOptions
 from radar_fast.farm.room import Placing, place
 from radar_fast.farm.state import FarmState
 from radar_fast.recording import refuse_series
-from radar_fast.series import NAME, FailedRun, ScoredRun, Series, planned
+from radar_fast.series import NAME, FailedRun, ScoredRun, planned
 from radar_fast.terminal.progress import Progress, SilentProgress
 
-__all__ = ["LOGS", "score_farm"]
+__all__ = ["LOGS", "on_ray", "require_ray", "score_farm"]
 
 LOGS = "logs"
 """The folder in ``out`` for what engines print."""
@@ -53,10 +54,7 @@ def score_farm(
         UsageError: as score_series; Ray is not installed; or no machine has room for an engine.
         RadarError: as score_series. What was scored before stays in the journals, and the same call goes on.
     """
-    if find_spec("ray") is None:
-        raise UsageError("radar-fast farm: needs Ray, which is not installed: pip install '.[ray]'")
-    from radar_fast.farm.ray_crew import RayCrew, cluster, machines
-
+    require_ray("radar-fast farm")
     farm, progress = farm or FarmOptions(), progress or SilentProgress()
     if config.shard is not None:
         raise UsageError("--shard: a farm gives out windows by itself; leave the option out")
@@ -65,25 +63,49 @@ def score_farm(
             return series.results({})
         for job in series.jobs:
             refuse_series(series.config(job).folder)
-        asked = (farm.cpus_per_engine or 1) * (farm.engines or 1)
-        with cluster(farm.address, cpus=asked, say=progress.say):
-            placing = place(farm, config.options, machines())
-            progress.say(_placed(placing))
-            jobs = _jobs(series, placing)
-            crew = RayCrew(placing, config.out / LOGS)
-            try:
-                Driver(jobs, crew, config.out, progress, watch, single=series.single).run()
-            finally:
-                crew.close()
+        with on_ray(farm, config, progress, watch) as (driver, workers):
+            jobs = [
+                FarmJob(number, job, series.config(job), series.benchmark(job), series.label(job), workers=workers)
+                for number, job in enumerate(series.jobs)
+            ]
+            driver.run(jobs, single=series.single)
     return series.results({job.job: _run(job) for job in jobs})
 
 
-def _jobs(series: Series, placing: Placing) -> list[FarmJob]:
-    workers = min(8, int(placing.cpus)) or None  # its share of the machine's cores
-    return [
-        FarmJob(number, job, series.config(job), series.benchmark(job), series.label(job), workers=workers)
-        for number, job in enumerate(series.jobs)
-    ]
+def require_ray(what: str) -> None:
+    """Raise UsageError, in the name of ``what``, where Ray is not installed."""
+    if find_spec("ray") is None:
+        raise UsageError(f"{what}: needs Ray, which is not installed: pip install '.[ray]'")
+
+
+@contextlib.contextmanager
+def on_ray(
+    farm: FarmOptions, config: RunConfig, progress: Progress, watch: Callable[[FarmState], None]
+) -> Iterator[tuple[Driver, int | None]]:
+    """A driver whose engines are on Ray until the context ends, and how many workers each of them is to have.
+
+    Args:
+        farm: how many engines, and where.
+        config: what engines are to run; logs and farm.json go to its ``out``, which is made.
+        progress: told the news.
+        watch: told how far the farm is.
+
+    Raises:
+        UsageError: there is no cluster, or no machine of it has room for an engine.
+        ResultsError: ``out`` cannot be made.
+    """
+    from radar_fast.farm.ray_crew import RayCrew, cluster, machines
+
+    asked = (farm.cpus_per_engine or 1) * (farm.engines or 1)
+    with cluster(farm.address, cpus=asked, say=progress.say):
+        placing = place(farm, config.options, machines())
+        progress.say(_placed(placing))
+        crew = RayCrew(placing, config.out / LOGS)
+        try:
+            # An engine's share of its machine's cores is for its workers.
+            yield Driver(crew, config.out, progress, watch), min(8, int(placing.cpus)) or None
+        finally:
+            crew.close()
 
 
 def _run(job: FarmJob) -> ScoredRun | FailedRun:

@@ -15,8 +15,9 @@ from scripted_crew import KILLED, ScriptedCrew
 from radar_fast.config import RunConfig
 from radar_fast.engines import WINDOW
 from radar_fast.errors import DataError, EngineError, ModelError, RadarError, ResultsError
+from radar_fast.farm.choosing import DEPTH
 from radar_fast.farm.crew import EngineDied
-from radar_fast.farm.driver import DEPTH, Driver
+from radar_fast.farm.driver import Driver
 from radar_fast.farm.jobs import FarmJob, State
 from radar_fast.farm.messages import Opened, Order
 from radar_fast.farm.state import FarmState, read_state
@@ -69,7 +70,7 @@ def drive(
             for number, job in enumerate(series.jobs)
         ]
         out.mkdir(exist_ok=True)
-        Driver(jobs, crew, out, news, watch, single=series.single).run()
+        Driver(crew, out, news, watch).run(jobs, single=series.single)
     return jobs, news.lines
 
 
@@ -288,3 +289,31 @@ def test_data_that_change_end_the_farm(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="the data have changed"):
         drive(tmp_path / "out", ScriptedCrew(1, opening=meddle), [data])
+
+
+def test_engines_stay_for_the_next_run_and_one_that_died_meanwhile_is_no_checkpoint_s_fault(
+    tmp_path: Path, data: Path, alone: Path
+) -> None:
+    """As a watch uses it: a run for each checkpoint."""
+    died: list[str] = []
+
+    def opening(engine: int, order: Order) -> EngineDied | None:
+        if order.name == "step-2" and len(died) < 2 and f"{engine}" not in died:
+            died.append(f"{engine}")
+            return EngineDied("somebody killed it while it was idle", node_lost=False)
+        return None
+
+    folders, out, news = models(tmp_path, 3), tmp_path / "out", News()
+    out.mkdir()
+    crew = ScriptedCrew(2, opening=opening)
+    driver = Driver(crew, out, news)
+    for number, folder in enumerate(folders):
+        config = RunConfig(engine="fake", protocol="qwen2vl", data=data, out=out / folder.name, model=folder)
+        with planned(config, [folder], [data], "{name}", news) as series:
+            [one] = series.jobs
+            job = FarmJob(number, one, series.config(one), series.benchmark(one), folder.name)
+            driver.run([job])
+        assert job.state is State.DONE
+        assert lines(out / folder.name) == lines(alone)
+    assert len(died) in (1, 2)
+    assert crew.starts == 2 + len(died), "nobody else was started anew"
