@@ -1,7 +1,7 @@
 """``radar-fast farm``: checkpoints on benchmarks, on every GPU of a machine or a cluster."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rich_click as click
 from click import get_current_context
@@ -9,43 +9,16 @@ from click.core import ParameterSource
 
 from radar_fast.cli.config_file import ConfiguredCommand
 from radar_fast.cli.config_file import print_config as print_options
-from radar_fast.cli.scoring import STATUSES, configured, scoring_options, show
+from radar_fast.cli.options import track_option
+from radar_fast.cli.placing import FARM, PLACING, placed, placing_options
+from radar_fast.cli.scoring import STATUSES, check_trackers, configured, scoring_options, show, telling
 from radar_fast.cli.status import INTERRUPTED, leave
 from radar_fast.errors import UsageError
 
-if TYPE_CHECKING:
-    from radar_fast.config import RunConfig
-
 __all__ = ["farm"]
 
-FARM = "Farm"
-
 _OPTIONS = (
-    click.option(
-        "--address",
-        metavar="ADDRESS",
-        panel=FARM,
-        help="The Ray cluster: auto (the one that runs here or that RAY_ADDRESS names, else local), local (started for "
-        "this alone, on this machine), or HOST:PORT.",
-    ),
-    click.option(
-        "--engines", type=int, metavar="N", panel=FARM, help="How many.  [default: as many as there is room for]"
-    ),
-    click.option(
-        "--gpus-per-engine",
-        type=float,
-        metavar="N",
-        panel=FARM,
-        help="GPUs of each; 0.5: two share one.  [default: what its tensor_parallel_size asks for; none where there is "
-        "no GPU]",
-    ),
-    click.option(
-        "--cpus-per-engine",
-        type=float,
-        metavar="N",
-        panel=FARM,
-        help="CPU cores of each, and its workers.  [default: its share of the machine, at most 8 beside a GPU]",
-    ),
+    placing_options(),
     click.option(
         "--slurm",
         metavar="OPTIONS",
@@ -54,12 +27,12 @@ _OPTIONS = (
         "task scores a shard, and they are merged; without, a checkpoint.",
     ),
 )
-_NOT_OF_SCORE = ("address", "engines", "gpus_per_engine", "cpus_per_engine", "slurm", "models", "data", "out")
+_NOT_OF_SCORE = (*PLACING, "slurm", "models", "data", "out", "track")
 """Parameters that no task of Slurm gets as they are, and those that only a command line has."""
 
 
 @click.command(cls=ConfiguredCommand, epilog=STATUSES)
-@scoring_options(*_OPTIONS, shards=False)
+@scoring_options(*_OPTIONS, shards=False, last=[track_option()])
 def farm(
     models: tuple[str, ...],
     data: tuple[str, ...],
@@ -67,11 +40,8 @@ def farm(
     verbose: bool,
     events: str | None,
     print_config: bool,
-    address: str | None,
-    engines: int | None,
-    gpus_per_engine: float | None,
-    cpus_per_engine: float | None,
     slurm: str | None,
+    track: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Score checkpoints on benchmarks with many engines at once, on Ray; or print a script for Slurm.
@@ -88,52 +58,63 @@ def farm(
         print_options()
         return
     from radar_fast.farm.console import console_for
-    from radar_fast.farm.options import FarmOptions
     from radar_fast.farm.scoring import score_farm
     from radar_fast.series import NAME
-    from radar_fast.terminal.events import EventProgress
     from radar_fast.terminal.output import standard_output
 
-    config, folders, benchmarks = configured(models, data, options)
     if slurm is not None:
-        given = {"--address": address, "--gpus-per-engine": gpus_per_engine, "--cpus-per-engine": cpus_per_engine}
-        if wrong := [flag for flag, value in given.items() if value is not None]:
-            raise UsageError(f"{wrong[0]}: is for Ray; what a task of Slurm takes is said in --slurm, as --gpus 1")
-        click.echo(_script(config, folders, benchmarks, slurm, engines, name or NAME), nl=False)
+        click.echo(_script(models, data, slurm, track, name or NAME, options), nl=False)
         return
-    placed = FarmOptions(
-        address=address or "auto",
-        engines=engines,
-        gpus_per_engine=gpus_per_engine,
-        cpus_per_engine=cpus_per_engine,
-    )
+    check_trackers(track)
+    farm = placed(options)
+    config, folders, benchmarks = configured(models, data, options)
     console = standard_output(for_events=events == "-")
     watcher = console_for(console, verbose=verbose)
-    teller = EventProgress(events, watcher)
     try:
-        runs = score_farm(
-            config, folders, benchmarks, farm=placed, name=name or NAME, progress=teller, watch=watcher.watch
-        )
+        with telling(watcher, config.out, track=track, events=events) as progress:
+            runs = score_farm(
+                config, folders, benchmarks, farm=farm, name=name or NAME, progress=progress, watch=watcher.watch
+            )
     except KeyboardInterrupt:
         click.echo(f"\nradar-fast: {watcher.kept()}; run the same command again", err=True)  # below the ^C
         leave(INTERRUPTED)
     finally:
-        teller.close()
         watcher.stop()
     show(console, runs, config.out, watcher.pace(), verbose=verbose, several=len(benchmarks) > 1)
 
 
 def _script(
-    config: "RunConfig", models: list[Path], data: list[Path], slurm: str, engines: int | None, name: str
+    models: tuple[str, ...],
+    data: tuple[str, ...],
+    slurm: str,
+    track: tuple[str, ...],
+    name: str,
+    options: dict[str, Any],
 ) -> str:
     from radar_fast.farm.slurm import SlurmFarm, slurm_script
 
+    placing = {flag: options.pop(flag) for flag in PLACING}
+    engines = placing.pop("engines")
+    if wrong := [flag for flag, value in placing.items() if value is not None]:
+        flag = wrong[0].replace("_", "-")
+        raise UsageError(f"--{flag}: is for Ray; what a task of Slurm takes is said in --slurm, as --gpus 1")
+    config, folders, benchmarks = configured(models, data, options)
+    if track:  # tasks would write to the same files, and a shard has numbers of its own
+        raise UsageError(
+            f"--track {track[0]}: not with --slurm; `radar-fast export {config.out} --to {track[0]}` tells it of all "
+            "that is scored"
+        )
     if engines is not None and config.official_out is not None:
         raise UsageError("--official-out: not with shards; summarize writes those files once they are merged")
-    words = ["score", "--data", *(str(folder.absolute()) for folder in data), *_words_of_score()]
-    several = len(data) > 1
+    words = ["score", "--data", *(str(folder.absolute()) for folder in benchmarks), *_words_of_score()]
     asked = SlurmFarm(
-        options=slurm, words=words, models=models, out=config.out, shards=engines, several_benchmarks=several, name=name
+        options=slurm,
+        words=words,
+        models=folders,
+        out=config.out,
+        shards=engines,
+        several_benchmarks=len(benchmarks) > 1,
+        name=name,
     )
     return slurm_script(asked)
 

@@ -8,7 +8,7 @@ from radar_fast.cli.asked import shown_prompts
 from radar_fast.cli.config_file import ConfiguredCommand
 from radar_fast.cli.config_file import print_config as print_options
 from radar_fast.cli.options import ADVANCED, shard_asked_for, track_option
-from radar_fast.cli.scoring import STATUSES, configured, scoring_options, show
+from radar_fast.cli.scoring import STATUSES, check_trackers, configured, scoring_options, show, telling
 from radar_fast.cli.status import INTERRUPTED, leave
 
 if TYPE_CHECKING:
@@ -49,14 +49,10 @@ def score(
     if print_config:
         print_options()
         return
-    from radar_fast.terminal.events import EventProgress
     from radar_fast.terminal.output import standard_output
     from radar_fast.terminal.progress import progress_on
-    from radar_fast.trackers import check_tracker
-    from radar_fast.trackers.progress import TrackingProgress
 
-    for tracker in track:
-        check_tracker("track", tracker)
+    check_trackers(track)
     console = standard_output(for_events=events == "-")
     progress = progress_on(console, verbose=verbose)
     config, folders, benchmarks = configured(models, data, options, shard=shard_asked_for(shard, progress.say))
@@ -64,18 +60,14 @@ def score(
         for line in shown_prompts(config, show_prompt):
             click.echo(line)
         return
-    tracking = TrackingProgress(track, config.out / "tracking", progress)
-    teller = EventProgress(events, tracking)
-    try:
-        from radar_fast.series import NAME, score_series
+    from radar_fast.series import NAME, score_series
 
-        runs = score_series(config, folders, benchmarks, name=name or NAME, progress=teller)
+    try:
+        with telling(progress, config.out, track=track, events=events) as teller:
+            runs = score_series(config, folders, benchmarks, name=name or NAME, progress=teller)
     except KeyboardInterrupt:
         click.echo(f"\nradar-fast: {_kept(progress)}; run the same command again", err=True)  # below the ^C
         leave(INTERRUPTED)
-    finally:
-        tracking.close()
-        teller.close()
     show(console, runs, config.out, _pace(progress, len(runs)), verbose=verbose, several=len(benchmarks) > 1)
 
 

@@ -1,6 +1,7 @@
 """What ``score`` and ``farm`` share: the options that say what is scored and how, and how results are shown."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from radar_fast.config import RunConfig
     from radar_fast.series import FailedRun, ScoredRun
     from radar_fast.shard import Shard
+    from radar_fast.terminal.progress import Progress
 
-__all__ = ["STATUSES", "configured", "scoring_options", "show"]
+__all__ = ["STATUSES", "check_trackers", "configured", "scoring_options", "show", "telling"]
 
 STATUSES = """Exit status: 0 done; 1 done, but some samples or checkpoints could not be scored (a sample
 other than by the 12-image rule);
@@ -138,6 +140,35 @@ def configured(
         **given(options),
     )
     return config, folders, benchmarks
+
+
+def check_trackers(track: tuple[str, ...]) -> None:
+    """Raise UsageError for a tracker of ``--track`` that is not installed, before anything is scored."""
+    from radar_fast.trackers import check_tracker
+
+    for tracker in track:
+        check_tracker("track", tracker)
+
+
+@contextlib.contextmanager
+def telling(
+    progress: "Progress", out: Path, *, track: tuple[str, ...], events: str | None = None
+) -> "Iterator[Progress]":
+    """A progress that tells ``--track`` and ``--events`` too, until the context ends.
+
+    Raises:
+        UsageError: the file of the events cannot be opened.
+    """
+    from radar_fast.terminal.events import EventProgress
+    from radar_fast.trackers.progress import TrackingProgress
+
+    tracking = TrackingProgress(track, out / "tracking", progress)
+    teller = EventProgress(events, tracking)
+    try:
+        yield teller
+    finally:
+        tracking.close()
+        teller.close()
 
 
 def show(

@@ -19,8 +19,10 @@ from radar_fast.cli.options import (
     sample_options,
     step_option,
     symlink_option,
+    track_option,
 )
-from radar_fast.cli.scoring import show
+from radar_fast.cli.placing import placed, placing_options
+from radar_fast.cli.scoring import check_trackers, show, telling
 from radar_fast.cli.status import INTERRUPTED, leave
 from radar_fast.cli.types import PATH, Choice, Many, expanded, given, pairs_of
 
@@ -73,6 +75,7 @@ def _orders() -> tuple[str, ...]:
 @backend_option()
 @engine_option()
 @engine_options()
+@placing_options()
 @click.option(
     "--out",
     type=PATH,
@@ -87,6 +90,7 @@ def _orders() -> tuple[str, ...]:
 @click.option(
     "--trust-remote-code", is_flag=True, panel=ADVANCED, help="Run Python code that lies in the checkpoint folder."
 )
+@track_option()
 @config_options()
 @click.help_option("-h", "--help", panel=ADVANCED, help="Show this and exit.")
 def watch(
@@ -103,10 +107,11 @@ def watch(
     convert_timeout: float | None,
     verbose: bool,
     print_config: bool,
+    track: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Score each checkpoint that a training writes into a folder of its own in ROOT (step-100, checkpoint-100,
-    iter_100/hf), once it is whole, in an engine that stays warm.
+    iter_100/hf), once it is whole, in an engine that stays warm; with --engines in as many of them, on Ray.
 
     What is done is known by the result folders: ended or killed, the same command goes on. Exit status as for score.
       radar-fast watch run/checkpoints --data M3-Bench --out results --until 20000
@@ -116,6 +121,7 @@ def watch(
         print_options()
         return
     from radar_fast.config import RunConfig
+    from radar_fast.farm.console import console_for
     from radar_fast.terminal.output import standard_output
     from radar_fast.terminal.progress import progress_on
     from radar_fast.watch.conversion import Conversion
@@ -124,6 +130,7 @@ def watch(
     from radar_fast.watch.ready import Ready
     from radar_fast.watch.wanted import Wanted, steps_of
 
+    check_trackers(track)
     watching = WatchOptions(
         root=root,
         ready=Ready.parse(ready) if ready is not None else Ready(),
@@ -132,6 +139,7 @@ def watch(
         ),
         conversion=Conversion(convert, **given({"timeout": convert_timeout})) if convert is not None else None,
         once=once,
+        farm=placed(options),
         **given({"poll": poll}),
     )
     benchmarks = expanded("--data", data)
@@ -144,12 +152,16 @@ def watch(
         **given(options),
     )
     console = standard_output()
-    progress = progress_on(console, verbose=verbose)
+    farm = console_for(console, verbose=verbose)
+    progress = progress_on(console, verbose=verbose) if watching.farm is None else farm
     try:
-        runs = watched(watching, config, benchmarks, progress)
+        with telling(progress, config.out, track=track) as teller:
+            runs = watched(watching, config, benchmarks, teller, farm.watch)
     except KeyboardInterrupt:
         click.echo("\nradar-fast: interrupted; the same command goes on", err=True)  # below the ^C
         leave(INTERRUPTED)
+    finally:
+        farm.stop()
     if not runs:
         click.echo(f"nothing was left to score; results in {config.out}")
     show(console, runs, config.out, "", verbose=verbose, several=len(benchmarks) > 1)

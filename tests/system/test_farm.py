@@ -121,12 +121,11 @@ def below(pid: int) -> list[int]:
 def test_on_the_command_line(tmp_path: Path) -> None:
     """A cluster of its own; a folder that ``score`` goes on with, or in this case knows as done."""
     data = write_questions(tmp_path / "q.jsonl", 1000)
-    words = ["--engine", "fake", "--data", data, "--out", tmp_path / "out"]
+    words = ["--engine", "fake", "--data", data, "--out", tmp_path / "step-7"]
     farm = [sys.executable, "-m", "radar_fast", "farm", *map(str, words), "--address", "local", "--engines", "2"]
+    farm += ["--cpus-per-engine", "1", "--track", "tensorboard"]
     marked = Marked(**QUIET)
-    result = subprocess.run(
-        [*farm, "--cpus-per-engine", "1"], capture_output=True, text=True, env=marked.environment, check=False
-    )
+    result = subprocess.run(farm, capture_output=True, text=True, env=marked.environment, check=False)
     assert result.returncode == 0, result.stderr
     assert "2 engines, 1 CPU cores for each" in result.stdout
     assert "1000 samples in" in result.stdout
@@ -134,10 +133,11 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     processes, _ = marked.left_after(60)
     assert processes == {}, "Ray's are gone too"
     score(fake(data, tmp_path / "alone"))
-    same(tmp_path / "out", tmp_path / "alone")
+    same(tmp_path / "step-7", tmp_path / "alone")
     again = run_cli("score", *words)
     assert "nothing was left to score" in again.stdout
-    assert {log.name for log in (tmp_path / "out" / "logs").iterdir()} == {"engine-0.log", "engine-1.log"}
+    assert {log.name for log in (tmp_path / "step-7" / "logs").iterdir()} == {"engine-0.log", "engine-1.log"}
+    assert (tmp_path / "step-7" / "tracking" / "tensorboard" / "radar-fast-tensorboard.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from bench_data import write_jsonl
 from checkpoint_writers import in_order, trainer
 from command_line import run_cli
-from processes import uncovered
+from processes import Marked, uncovered
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINER = ROOT / "tests" / "support" / "slow_trainer.py"
@@ -122,3 +123,28 @@ def test_once_and_again(tmp_path: Path, demo: Path) -> None:
     assert (out / "checkpoint-7" / "samples.jsonl").stat().st_mtime_ns == before
     assert not (out / "preprocessed").exists()
     assert run_cli("watch", tmp_path / "none", *words[2:]).exit_code == 2
+
+
+@pytest.mark.full
+def test_on_ray(tmp_path: Path, demo: Path) -> None:
+    """A cluster of its own, which ends with it; on transformers to the last bit."""
+    root, out = tmp_path / "run", tmp_path / "out"
+    for step in (50, 400, 1600):
+        shutil.copytree(demo / "checkpoints" / f"step-{step}", root / f"step-{step}")
+    options: list[object] = ["--data", demo / "mini-m3", "--limit", 2, "--engine", "transformers", "--device", "cpu"]
+    more = ["--once", "--ready", "model.safetensors", "--track", "tensorboard", "--out", out]
+    placed = ["--address", "local", "--engines", 2, "--cpus-per-engine", 1]
+    marked = Marked(RAY_USAGE_STATS_ENABLED="0")
+    words = [sys.executable, "-m", "radar_fast", "watch", root, *options, *more, *placed]
+    result = subprocess.run(list(map(str, words)), capture_output=True, text=True, env=marked.environment, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "2 engines, 1 CPU cores for each" in result.stdout
+    for step in (50, 400, 1600):
+        assert len(re.findall(rf" step-{step}: SDS", result.stdout)) == 1
+    assert (out / "tracking" / "tensorboard" / "radar-fast-tensorboard.json").exists()
+    models = [root / f"step-{step}" for step in (50, 400, 1600)]
+    assert run_cli("score", "--model", *models, *options, "--out", tmp_path / "alone").exit_code == 0
+    for model in models:
+        assert records(out / model.name) == records(tmp_path / "alone" / model.name)
+    processes, _ = marked.left_after(60)
+    assert processes == {}, "Ray's are gone too"

@@ -52,6 +52,7 @@ def test_a_task_for_each_checkpoint(tmp_path: Path) -> None:
         (["--engines", 2, "--slurm", "--comment 'a"], "No closing quotation"),
         (["--engines", 2, "--slurm", "--gpus 1\nrm -rf /"], "holds a line break"),
         (["--engines", 2, "--slurm", "--gpus 1", "--gpus-per-engine", 1], "--gpus-per-engine: is for Ray"),
+        (["--engines", 2, "--slurm", "--gpus 1", "--track", "tensorboard"], "--track tensorboard: not with --slurm"),
         (["--engines", 2, "--slurm", "--gpus 1", "--official-out", "x"], "--official-out: not with shards"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,30 @@ def test_a_tracker_that_fails_costs_no_score(tmp_path: Path, monkeypatch: pytest
         result.stdout + result.stderr
     ).replace("\n", " ")
     assert json.loads((out / "summary.json").read_text())["complete"] is True
+
+
+def test_a_shard_is_not_tracked(tmp_path: Path) -> None:
+    """Its numbers are of a part of the benchmark, and would stand at the step of the whole."""
+    data, out = write_jsonl(tmp_path / "data"), tmp_path / "step-7"
+    words = ["score", "--engine", "fake", "--data", data, "--out", out, "--shard", "0/1", "--track", "tensorboard"]
+    result = run_cli(*words)
+    assert result.exit_code == 0, result.stderr
+    assert "not tracked: it is a part of the benchmark" in (result.stdout + result.stderr).replace("\n", " ")
+    assert not (out / "tracking").exists()
+
+
+def test_watch_tells_each_checkpoint_once_and_what_was_scored_before_it(demo: Path, tmp_path: Path) -> None:
+    root, out, data = tmp_path / "run", tmp_path / "out", write_jsonl(tmp_path / "data")
+    for step in (50, 100):
+        shutil.copytree(demo / "checkpoints" / f"step-{step}", root / f"step-{step}")
+    words = ["watch", root, "--data", data, "--engine", "fake", "--out", out, "--once", "--ready", "model.safetensors"]
+    assert run_cli(*words, "--until", 50).exit_code == 0, "by a watch that told nobody"
+    for _ in range(2):
+        result = run_cli(*words, "--track", "tensorboard")
+        assert result.exit_code == 0, result.stderr
+    assert "SDS" not in result.stdout
+    [run] = [path for path in (out / "tracking" / "tensorboard").iterdir() if path.is_dir()]
+    assert [step for step, _ in scalars(run)["radar/overall/sds"]] == [50, 100]
 
 
 def test_what_is_not_installed_is_said_before_anything_is_scored(
