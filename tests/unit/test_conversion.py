@@ -1,5 +1,7 @@
 """A user's command that makes a checkpoint: its output is kept, its time limited, and nothing of it is left behind."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -96,9 +98,13 @@ def test_one_whose_watch_is_killed_ends_with_all_that_it_has_started(tmp_path: P
             process.kill()
     pid = int(child.read_text())
     deadline = time.monotonic() + 30
-    while name_of(pid):
-        assert time.monotonic() < deadline, "it goes on for nobody"
-        time.sleep(0.05)
+    try:
+        while name_of(pid):
+            assert time.monotonic() < deadline, "it goes on for nobody"
+            time.sleep(0.05)
+    finally:
+        if name_of(pid):
+            os.killpg(os.getpgid(pid), signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
