@@ -195,4 +195,5 @@ def _rules(where: str, rules: list[dict[str, Any]]) -> Iterator[Rule]:
 def _require_known(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
         if key not in known:
-            raise UsageError(f"{where}: {key}: unknown{did_you_mean(key, known)}; it is one of {', '.join(known)}")
+            shown = key if key.isprintable() else ascii(key)
+            raise UsageError(f"{where}: {shown}: unknown{did_you_mean(key, known)}; it is one of {', '.join(known)}")

@@ -4,6 +4,7 @@ Exit status: 0 done; 1 done, but some samples could not be scored; 2 the input o
 command may succeed later (``EX_TEMPFAIL``); 130 interrupted; 143 asked to end (SIGTERM).
 """
 
+import io
 import logging
 import os
 import sys
@@ -43,6 +44,7 @@ class _Group(Command, click.RichGroup):  # type: ignore[misc] # as RichGroup its
         self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any
     ) -> Any:
         """Run the command, and leave the process unless ``standalone_mode`` is off."""
+        _print_anything()
         if not standalone_mode:
             return super().main(args, standalone_mode=False, **extra)
         try:
@@ -70,6 +72,12 @@ class _Group(Command, click.RichGroup):  # type: ignore[misc] # as RichGroup its
                 f"{name}: no such command{did_you_mean(name, known)}; it is one of {', '.join(known)}"
             )
         return super().resolve_command(ctx, args)
+
+
+def _print_anything() -> None:
+    """A text that the terminal's encoding has no bytes for is printed in escapes: a task may be called anything."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _say(text: str) -> None:

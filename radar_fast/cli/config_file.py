@@ -101,7 +101,8 @@ def _read(ctx: click.Context, param: click.Parameter, file: Path | None) -> None
     for key, value in load_toml(file).items():
         flag = key.replace("_", "-")
         if flag not in options:
-            raise UsageError(f"--config {file}: {key}: no such option{did_you_mean(flag, options)}")
+            shown = key if key.isprintable() else ascii(key)
+            raise UsageError(f"--config {file}: {shown}: no such option{did_you_mean(flag, options)}")
         found[str(options[flag].name)] = _as_given(f"--config {file}: {key}", options[flag], value)
     ctx.default_map = {**(ctx.default_map or {}), **found}
 

@@ -1,19 +1,21 @@
 """How far a farm is, at one moment: what is shown to whoever waits, and written to ``farm.json`` for those outside."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from radar_fast.errors import ResultsError
+from radar_fast.errors import ResultsError, one_line
 from radar_fast.util.atomic import write_json_atomic
-from radar_fast.util.codec import decode
+from radar_fast.util.json_file import read_json
 
 __all__ = ["NAME", "EngineState", "FarmState", "read_state", "write_state"]
 
 NAME = "farm.json"
 """In the farm's ``--out``."""
 FORMAT = 1
+_MOST = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ class FarmState:
     @property
     def seconds_left(self) -> float | None:
         """At that rate; None where nothing is known."""
-        return (self.samples - self.done) / self.rate if self.rate > 0 else None
+        left = (self.samples - self.done) / self.rate if self.rate > 0 else math.inf
+        return left if math.isfinite(left) else None
 
     @property
     def at_work(self) -> int:
@@ -98,9 +101,22 @@ class FarmState:
                 raise ResultsError(f"not of format {FORMAT}; another version of radar-fast wrote it")
             values = {name: document[name] for name in cls.__dataclass_fields__}
             engines = tuple(EngineState(**engine) for engine in values.pop("engines"))
-            return cls(**values, engines=engines)
+            state = cls(**values, engines=engines)
+            _check(state)
+            for engine in state.engines:
+                _check(engine)
+            return state
         except (KeyError, TypeError) as error:
-            raise ResultsError(f"is no state of a farm: {error}") from None
+            raise ResultsError(f"is no state of a farm: {one_line(error)}; it may have been edited") from None
+
+
+def _check(state: "EngineState | FarmState") -> None:
+    """Raise TypeError where a field is of another type, or a number is none that a farm counts to."""
+    for each in fields(state):
+        value = getattr(state, each.name)
+        kinds = (int, float) if each.type is float else (tuple,) if each.name == "engines" else (each.type,)
+        if type(value) not in kinds or (isinstance(value, int | float) and not abs(value) < _MOST):
+            raise TypeError(f"{each.name} is {value!a:.60}")
 
 
 def write_state(out: Path, state: FarmState) -> None:
@@ -116,10 +132,10 @@ def read_state(out: Path) -> FarmState | None:
     """
     path = out / NAME
     try:
-        return FarmState.from_dict(decode(path.read_bytes()))
+        return FarmState.from_dict(read_json(path))
     except FileNotFoundError:
         return None
     except ResultsError as error:
         raise ResultsError(f"{path}: {error}", path=path) from None
     except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read: {error}", path=path) from None
+        raise ResultsError(f"{path}: cannot be read: {one_line(error)}", path=path) from None

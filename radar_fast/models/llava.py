@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from radar_fast.errors import ModelError, UsageError, one_line
+from radar_fast.models.architecture import require_possible
 from radar_fast.models.checkpoint import COMPOSED, Checkpoint
-from radar_fast.models.llava_parts import check_fit, list_parts, write_weights
+from radar_fast.models.llava_parts import check_fit, list_parts, weights_in, write_weights
 from radar_fast.models.llava_settings import check_language, check_vision, limit_length, settings_beside
+from radar_fast.models.soundness import require_files, require_tokenizer
 from radar_fast.util.atomic import sync_folder
 
 __all__ = ["Composed", "compose"]
@@ -92,6 +94,14 @@ def compose(llm: str | Path, vision: str | Path, out: str | Path, projector: str
         raise UsageError(f"--projector {projector}: {llm} holds a projector of its own; leave the option out")
     if projector is not None and not projector.is_file():
         raise UsageError(f"--projector {projector}: no such file; it is published as mm_projector.bin")
+    # Before libraries read files of theirs: what is no regular file is refused, and settings that no weights go with.
+    digests: dict[str, Any] = {}
+    for name, part in (("llm", language), ("vision", tower)):
+        require_files(part.path)
+        part.state  # noqa: B018 - as it is now
+        digests[name] = part.fingerprint()
+        require_possible(part.path, part.config, weights_in(part.path))
+    require_tokenizer(language.path, trust_remote_code=False)
     said_in, said = (language.path / "config.json", language.config)
     aspect = None
     if projector is not None:
@@ -107,7 +117,8 @@ def compose(llm: str | Path, vision: str | Path, out: str | Path, projector: str
         processor = _processor(tower, config, tokenizer, image_token)
     config.image_token_index = tokenizer.convert_tokens_to_ids(image_token)
     parts = list(list_parts(language, tower, projector, config))
-    check_fit(parts, config, language, tower, projector)
+    with language.explained("model"):
+        check_fit(parts, config, language, tower, projector)
 
     temporary = out.parent / f".{out.name}.{secrets.token_hex(8)}.tmp"
     try:
@@ -120,8 +131,10 @@ def compose(llm: str | Path, vision: str | Path, out: str | Path, projector: str
             "llm": llm.name,
             "vision": vision.name,
             "projector": projector.name if projector else None,
-            "digests": _digests(language, tower, projector),
+            "digests": {**digests, **({"projector": _digest(projector)} if projector is not None else {})},
         }
+        for part in (language, tower):
+            part.require_unchanged()
         shape = {"image_aspect_ratio": aspect} if aspect == "pad" else {}
         (temporary / COMPOSED).write_text(json.dumps({"protocol": kind.protocol, **shape, **made_of}, indent=2) + "\n")
         sync_folder(temporary)
@@ -135,13 +148,9 @@ def compose(llm: str | Path, vision: str | Path, out: str | Path, projector: str
     return Composed(out, kind.protocol, image_token, config.image_seq_length, len(parts))
 
 
-def _digests(language: Checkpoint, tower: Checkpoint, projector: Path | None) -> dict[str, Any]:
-    """What tells the parts from others: of each its files' fingerprints."""
-    found: dict[str, Any] = {"llm": language.fingerprint(), "vision": tower.fingerprint()}
-    if projector is not None:
-        with projector.open("rb") as stream:
-            found["projector"] = {projector.name: hashlib.file_digest(stream, "sha256").hexdigest()}
-    return found
+def _digest(projector: Path) -> dict[str, str]:
+    with projector.open("rb") as stream:
+        return {projector.name: hashlib.file_digest(stream, "sha256").hexdigest()}
 
 
 # What it is ----------------------------------------------------------------------------------------------------------

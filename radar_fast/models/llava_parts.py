@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from radar_fast.errors import ModelError
 from radar_fast.models.checkpoint import Checkpoint
+from radar_fast.models.soundness import stored_weights
 from radar_fast.models.weights import tensors_of, weight_files
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Part", "check_fit", "list_parts", "write_weights"]
+__all__ = ["Part", "check_fit", "list_parts", "weights_in", "write_weights"]
 
 SHARD_BYTES = 2**30
 """Most bytes of weights in one file of the result, and about what is in memory at a time; a larger weight is alone."""
@@ -55,6 +56,13 @@ def list_parts(language: Checkpoint, tower: Checkpoint, projector: Path | None, 
             if not (tied and part.name == "lm_head.weight"):  # transformers ties the head whatever a file holds
                 _add(mine, part)
     return iter({**found, **mine}.values())
+
+
+def weights_in(folder: Path) -> int:
+    """How many weights a checkpoint's files hold, all of them whole. Raises IncompleteError, ModelError."""
+    files = weight_files(folder)
+    stored = stored_weights(files)
+    return len(stored) if stored is not None else sum(1 for file in files for _ in tensors_of(file))
 
 
 def _listed(file: Path, rename: Any) -> Iterator[Part]:

@@ -16,12 +16,13 @@ from radar_fast.errors import IncompleteError, ModelError, one_line
 from radar_fast.models import internvl
 from radar_fast.models.architecture import require_fit
 from radar_fast.models.explained import explained
+from radar_fast.models.fingerprint import prompt_files
 from radar_fast.models.headers import Stored, read_header
-from radar_fast.models.small_files import read_whole
+from radar_fast.models.small_files import LARGEST, read_whole
 from radar_fast.models.training_folders import MERGE
-from radar_fast.models.weights import spare_weights, weight_files
+from radar_fast.models.weights import require_plain_archive, spare_weights, weight_files
 
-__all__ = ["quantisation", "require_sound", "stored_weights"]
+__all__ = ["quantisation", "require_files", "require_sound", "require_tokenizer", "stored_weights"]
 
 _TOKENIZERS = (
     ("tokenizer.json",),
@@ -54,9 +55,9 @@ def require_sound(path: Path, config: Mapping[str, Any], *, trust_remote_code: b
         IncompleteError: files are missing or cut short; it may still be being written.
         ModelError: anything else that does not hold: names the file or weight, what was found, what to do.
     """
-    _require_files(path)
+    require_files(path)
     _require_no_adapter(path)
-    _require_tokenizer(path, trust_remote_code=trust_remote_code)
+    require_tokenizer(path, trust_remote_code=trust_remote_code)
     files = weight_files(path)
     stored = stored_weights(files)
     said = []
@@ -109,13 +110,17 @@ def stored_weights(files: list[Path]) -> dict[str, Stored] | None:
 # One by one ----------------------------------------------------------------------------------------------------------
 
 
-def _require_files(path: Path) -> None:
-    """Raise ModelError for a pipe or a device that a library would wait for, or read for ever."""
+def require_files(path: Path) -> None:
+    """Raise ModelError for a pipe or a device that a library would wait for, or read for ever, and for a file that is
+    read whole and has no end to speak of."""
     for entry in path.iterdir():
         if entry.exists() and not entry.is_file() and not entry.is_dir():
             raise ModelError(
                 f"{entry}: is no regular file; take it away, or put the checkpoint's own there", path=entry
             )
+    for file in prompt_files(path, code=False):
+        if (size := file.stat().st_size) > LARGEST:
+            raise ModelError(f"{file}: has {size} bytes, and no such file more than {LARGEST}; fetch it again", path=file)
 
 
 def _require_no_adapter(path: Path) -> None:
@@ -127,7 +132,8 @@ def _require_no_adapter(path: Path) -> None:
             )
 
 
-def _require_tokenizer(path: Path, *, trust_remote_code: bool) -> None:
+def require_tokenizer(path: Path, *, trust_remote_code: bool) -> None:
+    """Raise IncompleteError or ModelError for a tokenizer that is not all there, or names files elsewhere."""
     there = {entry.name for entry in path.iterdir()}
     whole = any(there.issuperset(files) for files in _TOKENIZERS) or any(name.endswith(".tiktoken") for name in there)
     if not whole and not trust_remote_code:
@@ -183,6 +189,7 @@ def _require_whole_archive(file: Path) -> None:
             "it again",
             path=file,
         )
+    require_plain_archive(file)
 
 
 def _require_floats(path: Path, stored: Mapping[str, Stored]) -> None:

@@ -23,7 +23,7 @@ from radar_fast.models.training_folders import advice
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["require_shards", "spare_weights", "tensors_of", "weight_files"]
+__all__ = ["require_plain_archive", "require_shards", "spare_weights", "tensors_of", "weight_files"]
 
 _KINDS = (
     ("model.safetensors.index.json", "model.safetensors"),
@@ -145,6 +145,25 @@ def _shards(index: Path) -> list[Path]:
     return files
 
 
+def require_plain_archive(file: Path) -> None:
+    """See that an archive holds what it holds as it is, as torch.save writes it; any other file passes.
+
+    Raises:
+        ModelError: an entry is compressed, and may unpack to any size; or it cannot be read.
+    """
+    try:
+        if not zipfile.is_zipfile(file):
+            return
+        with zipfile.ZipFile(file) as archive:
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise ModelError(f"{file}: cannot be read: {one_line(error)}; fetch it again") from None
+    if packed:
+        raise ModelError(
+            f"{file}: its entry {packed[0][:80]!a} is compressed, as torch.save never writes it; save the weights anew"
+        )
+
+
 def tensors_of(file: Path) -> Iterator[tuple[str, "torch.Tensor"]]:
     """(name, tensor) of everything in one file, in the file's order.
 
@@ -162,6 +181,7 @@ def tensors_of(file: Path) -> Iterator[tuple[str, "torch.Tensor"]]:
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{file}: cannot be read: {one_line(error)}; fetch it again", path=file) from None
         return
+    require_plain_archive(file)
     try:
         # Files of before PyTorch 1.6 are no archives, and cannot be mapped into memory.
         held = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))

@@ -16,7 +16,7 @@ _MAX_PARTS = 16
 """Of a dotted key. Python's parser takes memory with the square of their number."""
 _QUOTED = re.compile(r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*', re.DOTALL)
 _DOTTED = re.compile(rf"(?<![\w\"-])(?:[\w\"-]+[ \t]*\.[ \t]*){{{_MAX_PARTS}}}")
-_DIGITS = re.compile(r"(?<![\w-])[\d_]{100}")
+_DIGITS = re.compile(r"(?<![\w-])(?:0[xob][\da-fA-F_]{100}|[\d_]{100})")
 _MAX_DEPTH = 32
 """Of lists and tables within each other."""
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from radar_fast.errors import ResultsError
 from radar_fast.results import measures
 from radar_fast.results.clusters import Links, links_of
-from radar_fast.results.journal import read_records
+from radar_fast.results.journal import LONGEST, read_records
 from radar_fast.results.judged import Gatherer
 from radar_fast.results.outcomes import RecordLike, unusable
 
@@ -114,19 +114,19 @@ def _fast(path: Path) -> Columns:
     if not path.is_file():
         raise _OddError
     with path.open("rb") as file:
-        for line in file:
+        while line := file.readline(LONGEST + 1):
             if not line.endswith(b"\n"):
                 raise _OddError
             value = orjson.loads(line)
             if value.get("format", 1) != 1:
                 raise _OddError
             task, name, directory = value["task"], value["id"], value["directory"]
-            key = (task, name)
-            if key in seen:
+            key, ability = (task, name), value["ability"]
+            if key in seen or not type(task) is type(name) is type(directory) is type(ability) is str:
                 raise _OddError
             seen.add(key)
             links = links_of(task, directory, name, value.get("images"), value["metadata"])
-            rows.append(Row(task, name, directory, value["ability"], links))
+            rows.append(Row(task, name, directory, ability, links))
             if value["status"] == "scored":
                 reasons.append(None)
                 gathered.add(value["candidates"], value["answer"], value["logits"], value["logprobs"])

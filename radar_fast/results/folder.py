@@ -2,10 +2,8 @@
 
 import contextlib
 import datetime
-import errno
 import importlib.metadata
 import platform
-import stat
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -18,7 +16,7 @@ from radar_fast.results.manifest import Manifest
 from radar_fast.results.summary import Summary
 from radar_fast.results.witness import ImageWitness
 from radar_fast.util.atomic import write_json_atomic
-from radar_fast.util.codec import decode
+from radar_fast.util.json_file import read_json
 
 __all__ = ["IDENTITY", "ResultFolder", "library_versions"]
 
@@ -185,18 +183,11 @@ class ResultFolder:
 
 def _read_json(path: Path, absent: str) -> object:
     try:
-        _require_regular(path)
-        return decode(path.read_bytes())
+        return read_json(path)
     except FileNotFoundError:
         raise ResultsError(absent) from None
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path}: cannot be read: {error}", path=path) from None
-
-
-def _require_regular(path: Path) -> None:
-    # To open a pipe would wait for its writer, and a device has no end.
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "is not a regular file", str(path))
 
 
 def library_versions() -> dict[str, str]:

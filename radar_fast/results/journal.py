@@ -31,6 +31,8 @@ __all__ = ["Journal", "read_records"]
 
 log = logging.getLogger(__name__)
 
+LONGEST = 64 * 2**20
+"""Bytes of a line. What has more is no line of ours, and would have to be held to see where it ends."""
 SYNC_SECONDS = 5.0
 """What a power failure may cost; an fsync for each call would cost more than the scoring on a network disk."""
 
@@ -239,7 +241,7 @@ def read_records(path: str | Path) -> Iterator[Record]:
     """
     path = Path(path)
     try:
-        file = path.open("rb")
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - closed below
     except OSError as error:
         raise cannot("read", path, error) from error
     with file:
@@ -260,7 +262,8 @@ def read_records(path: str | Path) -> Iterator[Record]:
 def _replaced(path: Path, file: BinaryIO) -> set[int]:
     """Where the lines start that a later one replaces. Most journals have none: then hardly anything is parsed."""
     try:
-        if not any(b"unscored" in line and any(kind.value.encode() in line for kind in PASSING) for line in file):
+        lines = iter(lambda: file.readline(LONGEST + 1), b"")
+        if not any(b"unscored" in line and any(kind.value.encode() in line for kind in PASSING) for line in lines):
             return set()
         file.seek(0)
         found = _Scan(path, file)
@@ -299,8 +302,13 @@ class _Scan:
         try:
             # A writer may be at work: the end is where it is now. Beyond it, half a line could be read as a whole.
             end = os.fstat(self._file.fileno()).st_size
-            while offset < end and (line := self._file.readline()):
+            while offset < end and (line := self._file.readline(LONGEST + 1)):
                 number += 1
+                if len(line) > LONGEST:
+                    raise ResultsError(
+                        f"{path}, line {number}: has more than {LONGEST} bytes, so that no run has written it. Move "
+                        "the file away, or name another"
+                    )
                 start, offset = offset, offset + len(line)
                 try:
                     value = json_of(line)
@@ -354,6 +362,11 @@ class _Scan:
         line = self._file.readline()
         self._file.seek(here)
         return self._record(json_of(line), f"line {number}")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a pipe without waiting for its writer: it is refused then."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _require_regular(path: Path, descriptor: int, remedy: str) -> None:

@@ -2,14 +2,23 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from radar_fast.errors import ResultsError
 from radar_fast.trackers.base import Numbers
 from radar_fast.util.atomic import write_json_atomic
+from radar_fast.util.json_file import read_json
 
 __all__ = ["Ledger"]
+
+
+def _told(document: Any) -> dict[str, dict[str, str]]:
+    told = document.get("told") if isinstance(document, dict) else None
+    if not isinstance(told, dict) or not all(isinstance(steps, dict) for steps in told.values()):
+        raise ValueError("no runs and steps are in it")
+    return told
 
 
 class Ledger:
@@ -21,8 +30,8 @@ class Ledger:
         self._told: dict[str, dict[str, str]] = {}
         if self._path.exists():
             try:
-                self._told = orjson.loads(self._path.read_bytes())["told"]
-            except (OSError, ValueError, KeyError, TypeError) as error:
+                self._told = _told(read_json(self._path))
+            except (OSError, ValueError) as error:
                 raise ResultsError(
                     f"{self._path}: cannot be read: {error}; remove it to tell all steps again", path=self._path
                 ) from None

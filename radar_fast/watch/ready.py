@@ -24,6 +24,7 @@ import orjson
 
 from radar_fast.errors import IncompleteError, ModelError, UsageError
 from radar_fast.models.checkpoint import Checkpoint
+from radar_fast.models.small_files import read_whole
 from radar_fast.models.soundness import stored_weights
 from radar_fast.models.weights import weight_files
 from radar_fast.steps import named_step
@@ -187,13 +188,16 @@ def _unmarked(folder: Path, step_folder: Path) -> str:
 
 def _is_json(file: Path) -> bool:
     try:
-        return isinstance(orjson.loads(file.read_bytes()), dict)
-    except (OSError, ValueError):
+        return isinstance(orjson.loads(read_whole(file)), dict)
+    except (OSError, ValueError, ModelError):
         return False
 
 
 def _read(file: Path) -> str | None:
     try:
-        return file.read_bytes()[:200].decode().strip() if file.is_file() else None
+        if not file.is_file():
+            return None
+        with file.open("rb") as stream:
+            return stream.read(200).decode().strip()
     except (OSError, ValueError):
         return None

@@ -14,6 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 from tiny import ROLE_TEMPLATE, write_llava
 
 from radar_fast.engines.encode.disk_cache import DiskCache, settings_digest
@@ -89,6 +91,34 @@ def test_no_damage_is_ever_taken_for_what_was_put(
         store.put("ab" * 32, FEATURES)
         assert store.find("ab" * 32) is not None
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("name", ["names", "lists"])
+@pytest.mark.parametrize(
+    "said", ["null", "[" * 100_000, '["image_grid_thw"]', '["image_grid_thw", "pixel_values"]', "{}", "7"]
+)
+def test_what_a_header_says_is_under_the_checksum_too(tmp_path: Path, name: str, said: str) -> None:
+    store = DiskCache(tmp_path, 2**20, "settings")
+    store.put("ab12", FEATURES)
+    file = tmp_path / "ab" / "ab12.safetensors"
+    with safe_open(file, framework="pt") as opened:
+        known = opened.metadata()
+        tensors = {each: opened.get_tensor(each) for each in FEATURES}
+    save_file(tensors, file, {**known, name: said})
+    assert store.find("ab12") is None
+    assert not file.exists()
+
+
+def test_a_pipe_in_the_folder_is_not_waited_for(tmp_path: Path) -> None:
+    store = DiskCache(tmp_path, 2**20, "settings")
+    store.put("ab12", FEATURES)
+    (tmp_path / "ab" / "ab12.safetensors").unlink()
+    os.mkfifo(tmp_path / "ab" / "ab12.safetensors")
+    assert store.find("ab12") is None
+    store.put("ab12", FEATURES)
+    found = store.find("ab12")
+    assert found is not None
+    assert same(found, FEATURES)
 
 
 def test_the_bound_holds_and_the_least_recently_used_go_first(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import pickle
+import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,10 +28,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from radar_fast.cli import main
-from radar_fast.errors import ModelError, RadarError, UsageError
+from radar_fast.errors import IncompleteError, ModelError, RadarError, UsageError
 from radar_fast.models import llava, llava_parts
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.models.llava import compose
+from radar_fast.models.soundness import stored_weights
 from radar_fast.protocols import open_protocol
 from radar_fast.sample import ImageFile, Sample
 
@@ -224,9 +228,10 @@ def test_towers_that_do_not_fit(parts: Path, tmp_path: Path) -> None:
     save_file({k: v for k, v in weights.items() if k != name}, tower / "model.safetensors", {"format": "pt"})
     refused(tmp_path, ModelError, "lack 1 weights, e.g. .*post_layernorm.bias", vision=tower, **rest)
     (tower / "model.safetensors").write_bytes(b"\0" * 100)
-    refused(tmp_path, ModelError, r"model\.safetensors: cannot be read", vision=tower, **rest)
+    refused(tmp_path, ModelError, r"model\.safetensors: its header cannot be read", vision=tower, **rest)
     (tower / "model.safetensors").unlink()
     refused(tmp_path, ModelError, "no weights in it", vision=tower, **rest)
+    save_file({"x": torch.ones(2)}, tower / "model.safetensors")
     (tower / "config.json").write_text(json.dumps({"model_type": "vit"}))
     refused(tmp_path, ModelError, "'vit' is no CLIP or SigLIP tower", vision=tower, **rest)
     clip = copied(parts / "clip", tmp_path / "other")
@@ -265,6 +270,80 @@ def test_settings_of_llavas_own_that_are_not_known(parts: Path, tmp_path: Path) 
     ):
         (llm / "config.json").write_text(json.dumps({**config, field: value}))
         refused(tmp_path, ModelError, f"{field} is {value!r}; only", llm=llm, vision=parts / "clip")
+
+
+def test_what_libraries_would_wait_for_or_read_without_end(parts: Path, tmp_path: Path) -> None:
+    for number, (name, file) in enumerate([("llm", "vocab.json"), ("llm", "x.json"), ("clip", "x.bin")]):
+        shutil.copytree(parts / name, tmp_path / f"{number}")
+        (tmp_path / f"{number}" / file).unlink(missing_ok=True)
+        os.mkfifo(tmp_path / f"{number}" / file)
+        llm, clip = (tmp_path / f"{number}" if each == name else parts / each for each in ("llm", "clip"))
+        with pytest.raises(ModelError, match=f"{file}: is no regular file"):
+            compose(llm, clip, tmp_path / "out", parts / "mm_projector.bin")
+    shutil.copytree(parts / "llm", tmp_path / "large")
+    with (tmp_path / "large" / "vocab.json").open("r+b") as stream:
+        stream.truncate(2**36)  # takes no room
+    with pytest.raises(ModelError, match=r"vocab\.json: has 68719476736 bytes"):
+        compose(tmp_path / "large", parts / "clip", tmp_path / "out", parts / "mm_projector.bin")
+    settings = json.loads((parts / "llm" / "tokenizer_config.json").read_text())
+    shutil.copytree(parts / "llm", tmp_path / "elsewhere")
+    said = json.dumps({**settings, "vocab_file": "/etc/passwd"})
+    (tmp_path / "elsewhere" / "tokenizer_config.json").write_text(said)
+    with pytest.raises(ModelError, match="vocab_file is '/etc/passwd', which is no file beside it"):
+        compose(tmp_path / "elsewhere", parts / "clip", tmp_path / "out", parts / "mm_projector.bin")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("llm", {"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, and the checkpoint holds"),
+        ("med", {"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, and the checkpoint holds"),
+        ("siglip", {"vision_config": {"num_hidden_layers": 10**9}}, "vision_config.num_hidden_layers is 1000000000"),
+        ("med", {"num_attention_heads": 2**63}, "the model cannot be loaded"),
+    ],
+)
+def test_settings_that_no_weights_go_with(
+    parts: Path, tmp_path: Path, name: str, change: dict[str, Any], message: str
+) -> None:
+    """No model of a billion layers is begun, and no error of a library gets out."""
+    shutil.copytree(parts / name, tmp_path / name)
+    said = json.loads((tmp_path / name / "config.json").read_text())
+    nested = {key: {**said[key], **value} if isinstance(value, dict) else value for key, value in change.items()}
+    (tmp_path / name / "config.json").write_text(json.dumps({**said, **nested}))
+    llm = tmp_path / name if name in ("llm", "med") else parts / "llm"
+    tower = tmp_path / name if name == "siglip" else parts / "clip"
+    with pytest.raises(ModelError, match=message):
+        compose(llm, tower, tmp_path / "out", None if name == "med" else parts / "mm_projector.bin")
+
+
+def test_weights_that_are_replaced_meanwhile(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written down as the parts' digests is of the weights that were taken."""
+    shutil.copytree(parts / "siglip", tmp_path / "siglip")
+    write = llava_parts.write_weights
+
+    def replaced(found: list[llava_parts.Part], folder: Path) -> None:
+        write(found, folder)
+        (tmp_path / "siglip" / "model.safetensors").touch()
+
+    monkeypatch.setattr(llava, "write_weights", replaced)
+    with pytest.raises(IncompleteError, match=r"model\.safetensors changed while it was being read"):
+        compose(parts / "llm", tmp_path / "siglip", tmp_path / "out", parts / "mm_projector.bin")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_that_unpacks_to_far_more_is_not_unpacked(parts: Path, tmp_path: Path) -> None:
+    with (
+        zipfile.ZipFile(parts / "mm_projector.bin") as archive,
+        zipfile.ZipFile(tmp_path / "mm_projector.bin", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for entry in archive.infolist():
+            packed.writestr(entry.filename, archive.read(entry))
+    with pytest.raises(ModelError, match=r"mm_projector\.bin: its entry .* is compressed"):
+        compose(parts / "llm", parts / "clip", tmp_path / "out", tmp_path / "mm_projector.bin")
+    (tmp_path / "pytorch_model.bin").write_bytes((tmp_path / "mm_projector.bin").read_bytes())
+    with pytest.raises(ModelError, match="is compressed"):
+        stored_weights([tmp_path / "pytorch_model.bin"])
 
 
 def test_usage(parts: Path, tmp_path: Path) -> None:

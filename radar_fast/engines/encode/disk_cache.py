@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import secrets
+import stat
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ __all__ = ["DiskCache", "settings_digest"]
 
 log = logging.getLogger(__name__)
 
-_LAYOUT = 1
+_LAYOUT = 2
 """Of the files; a change of it makes all earlier ones useless, and they are evicted in time."""
 _ABANDONED = 3600.0
 """Seconds after which a temporary file is taken for one whose writer was killed."""
@@ -88,17 +89,21 @@ class DiskCache:
         """What is kept under ``key``, bit for bit as it was put there; None if there is nothing or it is damaged."""
         path = self._path(key)
         try:
+            # Before opening: to open a pipe would wait for its writer.
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise ValueError("no regular file")
             with safe_open(path, framework="pt") as file:
                 known = file.metadata() or {}
                 # Copied: the file is mapped only as long as it is open here.
-                # In their first order: the format has one of its own.
-                tensors = {name: file.get_tensor(name).clone() for name in json.loads(known["names"])}
-            if known.get("crc32") != str(_checksum(tensors)):
+                held = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - no mapping
+            if known.get("crc32") != str(_checksum(held, known["names"], known["lists"])):
                 raise ValueError("checksum")
+            # In their first order: the format has one of its own.
+            tensors = {name: held[name] for name in json.loads(known["names"])}
             lists = json.loads(known["lists"])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, SafetensorError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError):
             with contextlib.suppress(OSError):
                 path.unlink()  # it would only be found broken again
             return None
@@ -120,9 +125,8 @@ class DiskCache:
                 return
         if not tensors or self._broken:
             return
-        data = save(
-            tensors, {"crc32": str(_checksum(tensors)), "names": json.dumps(list(tensors)), "lists": json.dumps(lists)}
-        )
+        said = {"names": json.dumps(list(tensors)), "lists": json.dumps(lists)}
+        data = save(tensors, {"crc32": str(_checksum(tensors, said["names"], said["lists"])), **said})
         if len(data) > self._most:
             return
         path = self._path(key)
@@ -165,8 +169,9 @@ class DiskCache:
             total -= size
 
 
-def _checksum(tensors: Mapping[str, torch.Tensor]) -> int:
-    total = 0
+def _checksum(tensors: Mapping[str, torch.Tensor], names: str, lists: str) -> int:
+    """Of all that a file says, its own header apart."""
+    total = zlib.crc32(f"{names} {lists}".encode("utf-8", "surrogatepass"))
     for name in sorted(tensors):
         some = tensors[name]
         total = zlib.crc32(f"{name} {some.dtype} {tuple(some.shape)}".encode(), total)
