@@ -116,10 +116,10 @@ class Journal:
         One that was tried again and has failed for the same reason is not written again.
 
         Raises ResultsError, with nothing written, for a sample that is there already and for a number that JSON
-        has no word for. Raises BusyError, with nothing written and the file closed, where it has grown or shrunk since
-        the last call: somebody else writes to it. Raises ResultsError when the operating system refuses (disk full,
-        quota, file size): the lines that made it whole are kept and the file is closed, readable and ready to be
-        resumed.
+        has no word for, and, the file closed, where its name is that of another file by now, or of none. Raises
+        BusyError, with nothing written and the file closed, where it has grown or shrunk since the last call: somebody
+        else writes to it. Raises ResultsError when the operating system refuses (disk full, quota, file size): the
+        lines that made it whole are kept and the file is closed, readable and ready to be resumed.
         """
         records = [record for record in records if not self._fails_again(record)]
         if not records:
@@ -138,6 +138,13 @@ class Journal:
         self._done |= claimed
         try:
             start = os.fstat(descriptor).st_size
+            if not _is_at(self.path, descriptor):
+                self._done -= claimed
+                self._release()
+                raise ResultsError(
+                    f"{self.path} was removed or replaced while it was being written to, and more would be lost with "
+                    "it. Give the same command again, or name another --out"
+                )
             if start != self._end:
                 self._done -= claimed
                 self._release()
@@ -367,6 +374,14 @@ class _Scan:
 def _without_waiting(path: str, flags: int) -> int:
     """Open a pipe without waiting for its writer: it is refused then."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file still goes by a name."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _require_regular(path: Path, descriptor: int, remedy: str) -> None:

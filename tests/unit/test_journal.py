@@ -54,6 +54,21 @@ def test_what_is_written_is_read_back_exactly(path: Path, written: list[Record])
         )
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nothing_is_written_to_a_file_that_has_lost_its_name(path: Path, replaced: bool) -> None:
+    """It would be lost without a word; so it would where run.json is a link to the same file, and is written anew."""
+    with Journal.open(path) as journal:
+        journal.append([a_record(1)])
+        path.unlink()
+        if replaced:
+            path.write_bytes(b"")
+        with pytest.raises(ResultsError, match="was removed or replaced while it was being written to"):
+            journal.append([a_record(2)])
+        assert a_record(2).key not in journal.done
+        with pytest.raises(ResultsError, match="is closed"):
+            journal.append([a_record(2)])
+
+
 def test_a_record_that_makes_no_line_keeps_the_whole_call_from_being_written(path: Path) -> None:
     with (
         Journal.open(path) as journal,
