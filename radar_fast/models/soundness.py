@@ -120,7 +120,9 @@ def require_files(path: Path) -> None:
             )
     for file in prompt_files(path, code=False):
         if (size := file.stat().st_size) > LARGEST:
-            raise ModelError(f"{file}: has {size} bytes, and no such file more than {LARGEST}; fetch it again", path=file)
+            raise ModelError(
+                f"{file}: has {size} bytes, and no such file more than {LARGEST}; fetch it again", path=file
+            )
 
 
 def _require_no_adapter(path: Path) -> None:

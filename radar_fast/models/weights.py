@@ -157,10 +157,11 @@ def require_plain_archive(file: Path) -> None:
         with zipfile.ZipFile(file) as archive:
             packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise ModelError(f"{file}: cannot be read: {one_line(error)}; fetch it again") from None
+        raise ModelError(f"{file}: cannot be read: {one_line(error)}; fetch it again", path=file) from None
     if packed:
         raise ModelError(
-            f"{file}: its entry {packed[0][:80]!a} is compressed, as torch.save never writes it; save the weights anew"
+            f"{file}: its entry {packed[0][:80]!a} is compressed, as torch.save never writes it; save the weights anew",
+            path=file,
         )
 
 
