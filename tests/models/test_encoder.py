@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from tiny import ROLE_TEMPLATE, write_internvl_hf, write_llava, write_qwen2vl
 
 from radar_fast.engines.encode.encoder import Encoded, Encoder, refused_images
 from radar_fast.errors import UsageError
@@ -161,3 +162,46 @@ def test_pixel_bounds_need_a_processor_that_has_them(qwen2vl_chat: Path) -> None
     Encoder(checkpoint, protocol, torch.float32)
     with pytest.raises(UsageError, match="give both or neither"):
         open_protocol("chat", checkpoint, min_pixels=3136)
+
+
+@pytest.mark.parametrize("family", ["qwen2vl", "llava", "internvl"])
+def test_a_known_shape_is_encoded_as_by_the_processor(tmp_path: Path, family: str) -> None:
+    """Pictures of two sizes, one and two of them, beside texts with and without special tokens in them."""
+    if family == "qwen2vl":
+        write_qwen2vl(tmp_path / "model")
+    elif family == "internvl":
+        write_internvl_hf(tmp_path / "model")
+    else:
+        template = ROLE_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>\n")
+        write_llava(tmp_path / "model", template=template)
+    checkpoint = Checkpoint.open(tmp_path / "model")
+    protocol = open_protocol("auto", checkpoint)
+
+    def fresh() -> Encoder:
+        return Encoder(checkpoint, protocol, torch.float32)
+
+    files = []
+    for number, size in enumerate([(64, 64), (64, 64), (64, 64), (120, 70), (120, 70)]):
+        Image.new("RGB", size, (number * 40, 0, 90)).save(tmp_path / f"{number}.png")
+        files.append(ImageFile(tmp_path / f"{number}.png"))
+    samples = [
+        Sample(str(number), "t", "d", "a", parts, ("red", "dark blue"), 0)
+        for number, parts in enumerate(
+            [
+                *((file, f"What colour is number {number}?") for number, file in enumerate(files)),
+                (files[0], files[3], "Both?"),
+                (files[1], files[4], "Both again?"),
+                (files[2], "Is <|im_end|> there?"),
+            ]
+        )
+    ]
+    learned = fresh()
+    for sample in samples:
+        mine, theirs = learned.encode(protocol.prompt(sample)), fresh().encode(protocol.prompt(sample))
+        assert isinstance(mine, Encoded)
+        assert isinstance(theirs, Encoded)
+        assert (mine.prefix, mine.suffixes, mine.unexpanded) == (theirs.prefix, theirs.suffixes, theirs.unexpanded)
+        for some, others in ((mine.inputs, theirs.inputs), (mine.token_inputs, theirs.token_inputs)):
+            assert some.keys() == others.keys()
+            assert all(torch.equal(some[name], others[name]) for name in some)
+    assert learned._expansions.proven, "the test's premise: it was used"

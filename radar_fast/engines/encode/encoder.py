@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from radar_fast.engines.encode.disk_cache import DiskCache, settings_digest
+from radar_fast.engines.encode.expansion import Expansions, Made
 from radar_fast.engines.encode.image_cache import ImageCache, ImageReuse, ImageTap, stand_in
 from radar_fast.engines.encode.tokens import PromptTokenizer, Tokens, least_positions, weave
 from radar_fast.errors import ModelError, UsageError, one_line
@@ -96,8 +97,9 @@ class Encoder:
         self._tap = ImageTap(self._processor.image_processor)
         self._prepared: ImageCache | None = None
         self._reuse_is_checked = False
+        self._processor.image_processor = self._tap
+        self._expansions = Expansions(self.image_token_id, dtype)
         if reuse is not None:
-            self._processor.image_processor = self._tap
             self._prepared = ImageCache(self._open_store(reuse), dtype)
 
     @property
@@ -176,15 +178,15 @@ class Encoder:
         token_inputs: dict[str, torch.Tensor] = {}
         if images:
             try:
-                with self._clock.measure("preprocess"), self._tap.giving(features):
-                    expanded, inputs, token_inputs = self._process(tokens.processor_text, images, tokens.add_special)
+                with self._clock.measure("preprocess"):
+                    expanded, inputs, token_inputs, faithful = self._expand(tokens, images, features)
             except ValueError as error:
                 return refused_images(prompt, error)
             except (TypeError, ArithmeticError, LookupError, AttributeError, RuntimeError, MemoryError) as error:
                 if features is not None:
                     raise
                 raise failed_processor(self._checkpoint, error) from error
-            if not tokens.text_is_faithful:
+            if not faithful:
                 [plain] = self._tokens.ids([tokens.processor_text], add_special=tokens.add_special)
                 expanded = weave(tokens.prefix, plain, expanded, self.image_token_id)
                 if token_inputs:  # made for the defaced text; of these, only which tokens are images is known
@@ -227,6 +229,21 @@ class Encoder:
     def tokenise(self, prompt: Prompt) -> Tokens | Reason:
         """The prompt's text as token ids, one image token an image; a Reason if this prompt cannot be scored."""
         return self._tokens(prompt)
+
+    def _expand(self, tokens: Tokens, images: list[Any], features: dict[str, Any] | None) -> tuple[*Made, bool]:
+        """By the processor, or as it is known to do it; and whether the ids are the prefix's to the letter."""
+        if self._expansions.proven and (features is not None or self._tap.can_repeat):
+            made = self._tap.repeat(images) if features is None else features
+            known = self._expansions.find(made)
+            if known is not None and len(known.runs) == len(images):
+                return *known(tokens.prefix, made, self._dtype), True
+            features = made
+        with self._tap.giving(features):
+            processed = self._process(tokens.processor_text, images, tokens.add_special)
+        seen = self._tap.last if features is None else features
+        if seen is not None and tokens.text_is_faithful:
+            self._expansions.learn(tokens.prefix, seen, processed)
+        return *processed, tokens.text_is_faithful
 
     def _process(
         self, text: str, images: list[Any], add_special: bool

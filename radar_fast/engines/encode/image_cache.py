@@ -42,6 +42,7 @@ class ImageTap:
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
+        self._asked: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self._local = threading.local()
 
     def __getattr__(self, name: str) -> Any:
@@ -56,7 +57,27 @@ class ImageTap:
             return BatchFeature(dict(given))
         made = self.inner(*arguments, **options)
         self._local.made = dict(made)
+        if arguments:  # else the images have a name, and nobody here knows which
+            self._asked = arguments[1:], options
         return made
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether :meth:`repeat` knows how the processor asks."""
+        return self._asked is not None
+
+    def repeat(self, images: list[Any]) -> dict[str, Any]:
+        """What the image processor makes of ``images``, asked as the processor asked it last."""
+        assert self._asked is not None
+        more, options = self._asked
+        self._local.made = dict(self.inner(images, *more, **options))
+        made: dict[str, Any] = self._local.made
+        return made
+
+    @property
+    def last(self) -> dict[str, Any] | None:
+        """What this thread's last call made; it stays for :meth:`take`."""
+        return getattr(self._local, "made", None)
 
     @contextmanager
     def giving(self, features: dict[str, Any] | None) -> Iterator[None]:

@@ -23,7 +23,16 @@ from radar_fast.errors import ModelError
 from radar_fast.models.vocabulary import special_pattern, special_tokens
 from radar_fast.sample import Prompt, Reason, ReasonKind
 
-__all__ = ["PromptTokenizer", "Split", "Tokens", "least_positions", "split_candidates", "weave"]
+__all__ = [
+    "PromptTokenizer",
+    "Split",
+    "Tokens",
+    "image_runs",
+    "least_positions",
+    "split_candidates",
+    "weave",
+    "with_runs",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +271,24 @@ def weave(faithful: Sequence[int], plain: Sequence[int], expanded: Sequence[int]
     Raises:
         ModelError: the processor changed more than the image tokens.
     """
+    return with_runs(faithful, image_runs(plain, expanded, image_id), image_id)
+
+
+def with_runs(prefix: Sequence[int], runs: Sequence[Sequence[int]], image_id: int) -> list[int]:
+    """``prefix`` with its image tokens, one an image, replaced by the images' runs of tokens."""
+    images = iter(runs)
+    woven: list[int] = []
+    for token in prefix:
+        woven.extend(next(images) if token == image_id else (token,))
+    return woven
+
+
+def image_runs(plain: Sequence[int], expanded: Sequence[int], image_id: int) -> list[Sequence[int]]:
+    """An image: what ``expanded`` has in place of its one token in ``plain``.
+
+    Raises:
+        ModelError: the processor changed more than the image tokens.
+    """
     texts: list[list[int]] = [[]]
     for token in plain:
         if token == image_id:
@@ -282,8 +309,4 @@ def weave(faithful: Sequence[int], plain: Sequence[int], expanded: Sequence[int]
         runs.append(expanded[start:end])
         start = end + len(text)
     runs.append(expanded[start:stop])
-    woven: list[int] = []
-    images = iter(runs)
-    for token in faithful:
-        woven.extend(next(images) if token == image_id else (token,))
-    return woven
+    return runs
