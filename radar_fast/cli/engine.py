@@ -78,7 +78,7 @@ def engine_options() -> Callable[[Function], Function]:
             "--attention",
             type=Choice(_of_engine("ATTENTIONS")),
             panel=SPEED,
-            help="Of the transformers engine: auto, dense, cascade (flash-attn) or flex.",
+            help="Of the transformers engine: auto, dense, split, cascade (flash-attn) or flex.",
         ),
         click.option(
             "--request",

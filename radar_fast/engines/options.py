@@ -14,7 +14,7 @@ __all__ = ["ATTENTIONS", "DEVICES", "DTYPES", "REQUESTS", "WORKER_KINDS", "Engin
 DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16")
 WORKER_KINDS = ("threads", "processes")
-ATTENTIONS = ("dense", "cascade", "flex")
+ATTENTIONS = ("dense", "split", "cascade", "flex")
 REQUESTS = ("one", "per-candidate")
 
 
@@ -46,8 +46,9 @@ class EngineOptions:
     preprocess_cache_gb: float = 100.0
     """Largest size of that folder, in gigabytes (10^9 bytes)."""
     attention: str = "auto"
-    """The transformers engine's attention: ``dense`` (a mask), ``cascade`` (flash-attn), ``flex`` (FlexAttention), or
-    ``auto``: dense on a CPU; on a GPU cascade where flash-attn is installed, else flex."""
+    """The transformers engine's attention: ``dense`` (a mask), ``split`` (prefixes causally, a mask for candidates),
+    ``cascade`` (flash-attn), ``flex`` (FlexAttention), or ``auto``: split on a CPU; on a GPU cascade where flash-attn
+    is installed, else flex."""
     request: str = "auto"
     """How a sample goes to vLLM: as ``one`` request where that can be, or as one ``per-candidate`` that needs its own;
     ``auto``: one on a CPU, per candidate on a GPU, where one has not been tried."""

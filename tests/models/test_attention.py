@@ -2,7 +2,9 @@
 
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,8 @@ from radar_fast.engines.transformers.attention import UnsupportedAttentionError,
 from radar_fast.engines.transformers.cascade import Cascade, merge, varlen_reference
 from radar_fast.engines.transformers.engine import TransformersEngine
 from radar_fast.engines.transformers.flex import Flex
-from radar_fast.engines.transformers.packing import flat, plan_flat
+from radar_fast.engines.transformers.packing import batch, flat, plan_flat
+from radar_fast.engines.transformers.split import LEAST, Split
 from radar_fast.errors import UsageError
 from radar_fast.models.checkpoint import Checkpoint
 from radar_fast.protocols import open_protocol
@@ -75,6 +78,31 @@ def test_both_layouts_are_attention_by_the_rule(group: list[Encoded], heads: tup
     bound = 1e-3 if large else 1e-5  # the last bit of a score of 500 is 3e-5, and shifts a weight by as much
     for layout in (Cascade(laid), Flex(laid)):
         torch.testing.assert_close(layout(*make, 0.25, 0.0).double(), expected, atol=bound, rtol=0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(samples, min_size=1, max_size=4),
+    st.sampled_from([(1, 1), (2, 1), (6, 2), (4, 4)]),
+    st.sampled_from([0, 10, LEAST]),  # to what every prefix is longer: below and from where on it has its own call
+)
+def test_rows_are_attention_by_the_rule(group: list[Encoded], heads: tuple[int, int], more: int) -> None:
+    group = [replace(sample, prefix=tuple(range(len(sample.prefix) + more))) for sample in group]
+    packed = batch(group, [torch.arange(len(sample.prefix)) for sample in group], torch.device("cpu"))
+    rows, length = packed.ids.shape
+    make = drawn(rows * length, heads, 16, seed=length)
+    query, key, value = (some.view(rows, length, -1, 16).transpose(1, 2) for some in make)
+    found = Split(packed, torch.float32)(query, key, value, 0.25)
+    assert found.shape == (rows, length, heads[0], 16)
+    expected = brute_force(lay_rows(packed), *make, 0.25)
+    used = packed.groups.flatten() >= 0
+    torch.testing.assert_close(found.flatten(0, 1)[used].double(), expected[used], atol=1e-5, rtol=0)
+
+
+def lay_rows(packed: Any) -> Any:
+    """Rows end to end, each its own sample, as :func:`brute_force` wants them."""
+    rows, length = packed.ids.shape
+    return SimpleNamespace(owners=torch.arange(rows).repeat_interleave(length), groups=packed.groups.flatten())
 
 
 def test_long_sequences_in_many_blocks() -> None:
@@ -217,7 +245,7 @@ def difference(one: dict[Any, Scored], other: dict[Any, Scored]) -> float:
     )
 
 
-@pytest.mark.parametrize("attention", ["cascade", "flex"])
+@pytest.mark.parametrize("attention", ["split", "cascade", "flex"])
 @pytest.mark.parametrize("family", ["qwen2vl", "llava"])
 def test_the_same_scores_as_with_a_mask(tmp_path: Path, attention: str, family: str) -> None:
     if family == "qwen2vl":
@@ -232,8 +260,8 @@ def test_the_same_scores_as_with_a_mask(tmp_path: Path, attention: str, family: 
     assert described["packed"] is True
     assert described["self_check_difference"] <= BOUND
     assert difference(found, dense) <= BOUND
-    # Nothing is padded, and no candidate begins like another: what is computed is the least.
-    for scored in found.values():
+    # End to end nothing is padded, and no candidate begins like another: what is computed is the least.
+    for scored in found.values() if attention != "split" else ():
         assert scored.tokens_computed == scored.tokens_minimal
 
 
@@ -269,6 +297,13 @@ def test_what_it_cannot_do_falls_back_to_the_mask(
         }
 
 
+def test_a_cap_is_refused_in_rows() -> None:
+    packed = batch([Encoded(PROMPT, (1, 2), ((7, 7),), 0)], [torch.arange(2)], torch.device("cpu"))
+    query, key, value = torch.randn(3, 1, 2, 3, 16)
+    with over(Split(packed, torch.float32)), pytest.raises(UnsupportedAttentionError, match="caps"):
+        attend(torch.nn.Module(), query, key, value, None, softcap=30.0)
+
+
 def test_windows_and_sinks_are_refused() -> None:
     laid = lay([Encoded(PROMPT, (1, 2), ((7, 7),), 0)])
     module = torch.nn.Module()
@@ -283,7 +318,7 @@ def test_windows_and_sinks_are_refused() -> None:
 
 def test_choices() -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert choose_attention("auto", cpu, torch.float32) == "dense"
+    assert choose_attention("auto", cpu, torch.float32) == "split"
     assert choose_attention("cascade", cpu, torch.float32) == "cascade"
     assert choose_attention("auto", gpu, torch.float32) == "flex"
     with pytest.raises(UsageError, match="flash-attn"):

@@ -1,9 +1,10 @@
-"""Attention over samples that lie end to end (``packing.Flat``), without a mask of tokens times tokens.
+"""Attention over packed samples, without a mask of tokens times tokens.
 
 A candidate's token sees the prefix of its sample and its own candidate up to itself. Two layouts compute that,
-:class:`~radar_fast.engines.transformers.cascade.Cascade` and :class:`~radar_fast.engines.transformers.flex.Flex`.
+:class:`~radar_fast.engines.transformers.cascade.Cascade` and :class:`~radar_fast.engines.transformers.flex.Flex`; over
+samples in rows (``packing.Batch``) :class:`~radar_fast.engines.transformers.split.Split` does.
 
-Both are reached through transformers' own table of attention functions, under one name: :func:`attend`. Whoever runs
+All are reached through transformers' own table of attention functions, under one name: :func:`attend`. Whoever runs
 the model says with :func:`over` what a forward pass is over; without that the function is plain ``sdpa``, so that the
 same model also scores the plain way.
 """
@@ -18,6 +19,7 @@ import torch
 
 from radar_fast.engines.options import ATTENTIONS
 from radar_fast.engines.transformers.cascade import flash_attn_kernel
+from radar_fast.engines.transformers.split import Split
 from radar_fast.errors import UsageError
 from radar_fast.util.choices import check_choice
 
@@ -34,7 +36,7 @@ class UnsupportedAttentionError(RuntimeError):
 
 
 class Layout(Protocol):
-    """Attention over one batch."""
+    """Attention over one batch of samples that lie end to end."""
 
     def __call__(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, softcap: float
@@ -49,14 +51,14 @@ class Layout(Protocol):
 def choose_attention(name: str, device: torch.device, dtype: torch.dtype) -> str:
     """What ``auto`` stands for on this device; another name stands for itself.
 
-    dense on a CPU; on a GPU cascade where flash-attn is installed and takes the dtype, flex otherwise.
+    split on a CPU; on a GPU cascade where flash-attn is installed and takes the dtype, flex otherwise.
 
     Raises:
         UsageError: an unknown name, or ``cascade`` on a GPU where flash-attn cannot be had.
     """
     check_choice("attention", name, ATTENTIONS)
     if device.type == "cpu":
-        return "dense" if name == "auto" else name
+        return "split" if name == "auto" else name
     flash = dtype in (torch.bfloat16, torch.float16) and flash_attn_kernel() is not None
     if name == "auto":
         return "cascade" if flash else "flex"
@@ -104,11 +106,11 @@ def _text_part(config: Any) -> str:
     return next((part for part in config.sub_configs if getattr(config, part, None) is text), "")
 
 
-_layout: ContextVar[Layout | None] = ContextVar("layout", default=None)
+_layout: ContextVar[Layout | Split | None] = ContextVar("layout", default=None)
 
 
 @contextmanager
-def over(layout: Layout) -> Iterator[None]:
+def over(layout: Layout | Split) -> Iterator[None]:
     """Within this context every causal :func:`attend` of this thread is over ``layout``."""
     token = _layout.set(layout)
     try:
@@ -129,10 +131,11 @@ def attend(
 ) -> tuple[torch.Tensor, None]:
     """An attention function as transformers calls it: [B, H, T, D], [B, K, T, D] twice -> [B, T, H, D], and None.
 
-    Within :func:`over`, B is 1 and the mask is not looked at.
+    Within :func:`over` the mask is not looked at; B is 1 where samples lie end to end.
 
     Raises:
-        UnsupportedAttentionError: a window, sinks, biases, a cache, or values of another width than keys.
+        UnsupportedAttentionError: a window, sinks, biases, a cache, values of another width than keys, or, of samples
+            in rows, a cap on scores.
     """
     layout = _layout.get()
     if layout is None or not getattr(module, "is_causal", True):
@@ -145,10 +148,18 @@ def attend(
     asked = [name for name in ("sliding_window", "s_aux", "position_bias", "cache") if rest.get(name) is not None]
     if asked:
         raise UnsupportedAttentionError(f"a layer attends with {', '.join(asked)}")
-    if query.shape[0] != 1 or key.shape[2] != query.shape[2] or value.shape[-1] != query.shape[-1]:
+    if (
+        not (isinstance(layout, Split) or query.shape[0] == 1)
+        or key.shape[2] != query.shape[2]
+        or value.shape[-1] != query.shape[-1]
+    ):
         raise UnsupportedAttentionError(
             f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if isinstance(layout, Split):
+        if softcap:
+            raise UnsupportedAttentionError(f"a layer caps its scores at {softcap}")
+        return layout(query, key, value, scale), None
     query, key, value = (some[0].transpose(0, 1) for some in (query, key, value))
     return layout(query, key, value, scale, softcap or 0.0)[None], None

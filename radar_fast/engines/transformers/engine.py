@@ -224,12 +224,12 @@ class TransformersEngine(Engine):
 
     @property
     def _plan(self) -> Callable[[Sequence[int], int], list[list[int]]]:
-        return plan if self._forward.attention == "dense" else plan_flat
+        return plan if self._forward.in_rows else plan_flat
 
     def _area(self, samples: Sequence[Encoded]) -> int:
         """Token positions of the batch, padding counted."""
         lengths = list(map(packed_length, samples))
-        return max(lengths) * len(samples) if self._forward.attention == "dense" else sum(lengths)
+        return max(lengths) * len(samples) if self._forward.in_rows else sum(lengths)
 
     def _score_batch(self, samples: Sequence[Encoded]) -> list[Scored]:
         started = time.perf_counter()
@@ -249,8 +249,7 @@ class TransformersEngine(Engine):
     def _computed(self, sample: Encoded, samples: Sequence[Encoded]) -> int:
         """Its share of the positions of its batch."""
         if self._forward.packed:
-            dense = self._forward.attention == "dense"
-            return self._area(samples) // len(samples) if dense else packed_length(sample)
+            return self._area(samples) // len(samples) if self._forward.in_rows else packed_length(sample)
         return sum(len(sample.prefix) + len(suffix) for suffix in sample.suffixes)
 
 

@@ -12,10 +12,11 @@ import torch
 
 from radar_fast.engines.encode.encoder import Encoded
 from radar_fast.engines.head import LogitScaling, token_scores
-from radar_fast.engines.transformers.attention import install, over, uninstall
+from radar_fast.engines.transformers.attention import Layout, install, over, uninstall
 from radar_fast.engines.transformers.cascade import Cascade
 from radar_fast.engines.transformers.flex import Flex
 from radar_fast.engines.transformers.packing import Batch, Flat, batch, flat, packed_length
+from radar_fast.engines.transformers.split import Split
 from radar_fast.engines.transformers.timing import DeviceTimer
 from radar_fast.errors import one_line
 from radar_fast.util.clock import Clock
@@ -36,7 +37,7 @@ class Forward:
 
     The first sample is also scored the plain way (a forward per candidate, no packing, the model's own head). Where the
     two disagree, as in an architecture that builds its own attention mask, it says so and goes on without packing:
-    slower, but right. Attention without a mask (``cascade``, ``flex``) gives way to the mask first.
+    slower, but right. Attention of another kind (``split``, ``cascade``, ``flex``) gives way to the mask first.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Forward:
         Args:
             model: a transformers image-text-to-text model in evaluation mode on ``device``.
             name: the checkpoint's, for messages.
-            attention: ``dense``, ``cascade`` or ``flex``; dense where the model does not take it.
+            attention: ``dense``, ``split``, ``cascade`` or ``flex``; dense where the model does not take it.
             dtype: of the model.
             device: where it is.
             image_token_id: what stands for one token of an image.
@@ -85,6 +86,11 @@ class Forward:
                 install(model, flash_vision=self.attention == "cascade" and device.type == "cuda")
             except ValueError as error:
                 self._use_mask(one_line(error))
+
+    @property
+    def in_rows(self) -> bool:
+        """Whether a batch's samples are rows, padded to the longest; else they lie end to end."""
+        return self.attention in ("dense", "split")
 
     @property
     def untried(self) -> bool:
@@ -128,7 +134,7 @@ class Forward:
     # Packed ----------------------------------------------------------------------------------------------------------
 
     def _packed_scores(self, samples: Sequence[Encoded]) -> list[TokenScores]:
-        lay = batch if self.attention == "dense" else flat
+        lay = batch if self.in_rows else flat
         packed = lay(samples, list(map(self._prefix_positions, samples)), self._device)
         names = samples[0].inputs
         inputs = {name: torch.cat([sample.inputs[name] for sample in samples]).to(self._device) for name in names}
@@ -148,15 +154,20 @@ class Forward:
     def _hidden(self, packed: Batch | Flat, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """[1 or B, L, D] final hidden states."""
         run = partial(self._model.model, input_ids=packed.ids, position_ids=packed.positions, use_cache=False, **inputs)
-        if isinstance(packed, Batch):
+        if isinstance(packed, Batch) and self.attention == "dense":
             output = run(attention_mask=packed.mask(self._dtype))
         else:
-            layout = Cascade(packed) if self.attention == "cascade" else Flex(packed)
+            layout = self._layout(packed)
             with over(layout):
                 # Four axes: transformers hands such a mask on as it is, instead of making one of all tokens times all.
                 output = run(attention_mask=torch.zeros(1, 1, 1, 1, dtype=self._dtype, device=self._device))
         hidden: torch.Tensor = output.last_hidden_state
         return hidden
+
+    def _layout(self, packed: Batch | Flat) -> Layout | Split:
+        if isinstance(packed, Batch):
+            return Split(packed, self._dtype)
+        return Cascade(packed) if self.attention == "cascade" else Flex(packed)
 
     def _prefix_positions(self, encoded: Encoded) -> torch.Tensor:
         """[P], or [axes, P] where the model numbers image tokens by row and column (M-RoPE)."""

@@ -85,6 +85,8 @@ class Batch:
     """[B, L] int64 token ids; some answer's token where padded."""
     groups: torch.Tensor
     """[B, L] int32: 0 in the prefix, k + 1 in candidate k, -1 where padded."""
+    shared: int
+    """Columns, from the first on, that are of the prefix in every row: the shortest prefix."""
     positions: torch.Tensor
     """[B, L] or [axes, B, L] int64 position ids, restarting at each candidate."""
     hidden_rows: torch.Tensor
@@ -95,15 +97,16 @@ class Batch:
     targets: torch.Tensor
     """[T] int64 the answer tokens' ids."""
 
-    def mask(self, dtype: torch.dtype) -> torch.Tensor:
-        """[B, 1, L, L] additive attention mask of ``dtype``: 0 where a token may look, the dtype's least elsewhere.
+    def mask(self, dtype: torch.dtype, first: int = 0) -> torch.Tensor:
+        """[B, 1, L - first, L] additive attention mask of ``dtype`` for the tokens from column ``first`` on: 0 where a
+        token may look, the dtype's least elsewhere.
 
         Padding looks at the prefix and at earlier padding, so that no row of the softmax is empty; nothing looks at it.
         """
         length = self.ids.shape[1]
         group = self.groups
-        causal = torch.ones(length, length, dtype=torch.bool, device=group.device).tril()
-        kin = (group[:, None, :] == 0) | (group[:, None, :] == group[:, :, None])
+        causal = torch.ones(length - first, length, dtype=torch.bool, device=group.device).tril(first)
+        kin = (group[:, None, :] == 0) | (group[:, None, :] == group[:, first:, None])
         seen = causal & kin
         mask = torch.full(seen.shape, torch.finfo(dtype).min, dtype=dtype, device=group.device)
         return mask.masked_fill_(seen, 0.0)[:, None]
@@ -151,6 +154,7 @@ def batch(samples: Sequence[Encoded], prefix_positions: Sequence[torch.Tensor], 
     return Batch(
         ids.to(device),
         groups.to(device),
+        min(len(sample.prefix) for sample in samples),
         positions.to(device),
         laid.hidden_rows.to(device),
         laid.answer_rows,
