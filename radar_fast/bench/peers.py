@@ -62,7 +62,7 @@ class Published:
             tokens += computed
         with self._clock.measure("write"):
             written_results(folder, samples, logits)
-        self._timer.collect()
+        self._timer.collect(self._timer.take())
         return Outcome(logits, tokens, self._clock.take())
 
     def forget(self) -> None:

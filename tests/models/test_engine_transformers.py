@@ -336,6 +336,39 @@ def test_out_of_memory_halves_the_budget_and_goes_on(qwen2vl: Path) -> None:
     assert "out of memory" in result.stderr
 
 
+def test_the_next_batch_is_begun_before_this_ones_scores_are_fetched(
+    qwen2vl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU; no score changes. Memory that a batch in flight takes is waited for before batches get smaller."""
+    samples = [sample for sample, _ in pictures(tmp_path)]
+    expected, told = score(qwen2vl, samples, batch_tokens=600)
+    happened: list[str] = []
+    plain_begin = forward.Forward.begin
+
+    def begin(self: forward.Forward, batch: Any) -> Any:
+        number = sum(what.startswith("begin") for what in happened) + 1
+        happened.append(f"begin {number}")
+        if number == 3:
+            raise torch.OutOfMemoryError("a batch is in flight")
+        fetch = plain_begin(self, batch)
+
+        def noted() -> Any:
+            happened.append(f"fetch {number}")
+            return fetch()
+
+        return noted
+
+    monkeypatch.setattr(forward.Forward, "begin", begin)
+    monkeypatch.setattr(TransformersEngine, "_overlaps", True)
+    found, described = score(qwen2vl, samples, batch_tokens=600)
+    assert happened[:7] == ["begin 1", "begin 2", "fetch 1", "begin 3", "fetch 2", "begin 4", "begin 5"]
+    assert happened[-1].startswith("fetch")
+    assert {key: scored.candidates for key, scored in found.items()} == {
+        key: scored.candidates for key, scored in expected.items()
+    }
+    assert described["batch_tokens"] == told["batch_tokens"]
+
+
 def test_another_checkpoints_weights_in_the_same_engine(qwen2vl: Path, tmp_path: Path) -> None:
     """Bit for bit what a new engine says of it; only weights may differ, and nothing may be in flight."""
     other = write_qwen2vl(tmp_path / "other", seed=1)

@@ -66,12 +66,32 @@ def encoded(suffixes: tuple[tuple[int, ...], ...]) -> Encoded:
     )
 
 
-def test_a_batch_is_copied_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def forward_on_device(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """All of it but the model, whose output has no values."""
     forward: Any = Forward.__new__(Forward)
     forward.attention, forward._device, forward._scaling = "dense", DEVICE, LogitScaling(object())
+    forward.packed, forward.self_check_difference = True, 0.0
     forward._head = nn.Linear(WIDTH, VOCABULARY, device=DEVICE)
     forward._rope_index = None
     forward._timer = DeviceTimer(Clock(), torch.device("cpu"))
+    monkeypatch.setattr(forward, "_hidden", lambda packed, _: torch.empty(*packed.ids.shape, WIDTH, device=DEVICE))
+    return forward
+
+
+def test_batches_are_begun_without_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits once, when its scores are fetched, and the next is begun before that."""
+    waits = Waits()
+    forward = forward_on_device(monkeypatch)
+    with waits:
+        first = forward.begin([encoded(((4, 5), (6, 7, 8)))])
+        second = forward.begin([encoded(((4,), (9, 10)))])
+        assert waits.waited == []
+        assert [len(logits) for logits, _ in (*first(), *second())] == [5, 3]
+    assert waits.waited == ["copy to the host"] * 2
+
+
+def test_a_batch_is_copied_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = forward_on_device(monkeypatch)
     waits = Waits()
 
     def hidden(packed: Any, _: Any) -> torch.Tensor:

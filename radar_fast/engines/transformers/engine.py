@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
@@ -21,7 +22,7 @@ from radar_fast.engines.encode.image_cache import ImageReuse
 from radar_fast.engines.encode.pool import Pool, choose_worker_kind
 from radar_fast.engines.options import EngineOptions
 from radar_fast.engines.transformers.attention import choose_attention
-from radar_fast.engines.transformers.forward import Forward
+from radar_fast.engines.transformers.forward import Fetch, Forward
 from radar_fast.engines.transformers.loading import load_model, non_finite_weights
 from radar_fast.engines.transformers.packing import packed_length, plan, plan_flat
 from radar_fast.errors import EngineError
@@ -184,22 +185,30 @@ class TransformersEngine(Engine):
     # The model -------------------------------------------------------------------------------------------------------
 
     def _score_window(self, window: Sequence[Encoded]) -> Iterator[Scored]:
-        """Batch by batch; out of memory halves the budget for good and splits what is left anew."""
+        """Batch by batch, on a GPU each begun before the one before it is waited for; out of memory halves the budget
+        for good and splits what is left anew.
+        """
         if window and self._forward.untried:
             with self._clock.measure("compute"):
                 self._forward.try_attention(self._batches(window)[-1][-3:])
         waiting = self._batches(window)
+        flying: _Begun | None = None
         while waiting:
             samples = waiting.pop(0)
             try:
-                scored = self._score_batch(samples)
+                begun = self._begin(samples)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
-                    raise EngineError(f"the model failed on {samples[0].prompt.sample.key}: {error}") from error
+                    raise _failed(samples, error) from error
                 del error  # its traceback holds the tensors that did not fit
                 gc.collect()
                 if self._device.type == "cuda":
                     torch.cuda.empty_cache()
+                if flying is not None:  # it is in the way
+                    yield from self._finish(flying)
+                    flying = None
+                    waiting.insert(0, samples)
+                    continue
                 if len(samples) == 1:
                     detail = f"{packed_length(samples[0])} tokens do not fit the {self._device.type}'s memory"
                     yield Scored(samples[0].prompt.sample, reason=Reason(ReasonKind.OUT_OF_MEMORY, detail))
@@ -208,7 +217,13 @@ class TransformersEngine(Engine):
                 log.warning("out of memory: going on with at most %d tokens per batch", self._budget)
                 waiting = self._batches([sample for group in [samples, *waiting] for sample in group])
                 continue
-            yield from scored
+            if flying is not None:
+                yield from self._finish(flying)
+            flying = begun if self._overlaps else None
+            if flying is None:
+                yield from self._finish(begun)
+        if flying is not None:
+            yield from self._finish(flying)
 
     def _batches(self, samples: Sequence[Encoded]) -> list[list[Encoded]]:
         """Samples grouped by what their image tensors need to be put together, then packed under the budget."""
@@ -231,26 +246,58 @@ class TransformersEngine(Engine):
         lengths = list(map(packed_length, samples))
         return max(lengths) * len(samples) if self._forward.in_rows else sum(lengths)
 
-    def _score_batch(self, samples: Sequence[Encoded]) -> list[Scored]:
-        started = time.perf_counter()
-        before = self._clock.seconds()
-        scores = self._forward(samples)
-        passed = time.perf_counter() - started
+    @property
+    def _overlaps(self) -> bool:
+        """Whether the device computes on while the host goes on."""
+        return self._device.type == "cuda"
+
+    def _begin(self, samples: Sequence[Encoded]) -> "_Begun":
+        started, before = time.perf_counter(), self._apart()
+        fetch = self._forward.begin(samples)
+        return _Begun(samples, fetch, time.perf_counter() - started, self._apart() - before)
+
+    def _finish(self, begun: "_Begun") -> list[Scored]:
+        samples = begun.samples
+        started, before = time.perf_counter(), self._apart()
+        try:
+            scores = begun.fetch()
+        except (RuntimeError, MemoryError) as error:
+            raise _failed(samples, error) from error
+        passed = begun.seconds + time.perf_counter() - started
         self._clock.add("compute", passed)
-        now = self._clock.seconds()
-        others = sum(now.get(part, 0.0) - before.get(part, 0.0) for part in ("vision", "head"))
-        self._clock.add("language", max(0.0, passed - others))
+        self._clock.add("language", max(0.0, passed - begun.apart - (self._apart() - before)))
         seconds = passed / len(samples)
         return [
             _scored(sample, logits, logprobs, self._computed(sample, samples), seconds)
             for sample, (logits, logprobs) in zip(samples, scores, strict=True)
         ]
 
+    def _apart(self) -> float:
+        """Seconds so far that the clock counts to the vision tower and the head."""
+        seconds = self._clock.seconds()
+        return seconds.get("vision", 0.0) + seconds.get("head", 0.0)
+
     def _computed(self, sample: Encoded, samples: Sequence[Encoded]) -> int:
         """Its share of the positions of its batch."""
         if self._forward.packed:
             return self._area(samples) // len(samples) if self._forward.in_rows else packed_length(sample)
         return sum(len(sample.prefix) + len(suffix) for suffix in sample.suffixes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A batch that the device was given."""
+
+    samples: Sequence[Encoded]
+    fetch: Fetch
+    seconds: float
+    """That giving it took."""
+    apart: float
+    """Of them what was counted to parts of their own."""
+
+
+def _failed(samples: Sequence[Encoded], error: BaseException) -> EngineError:
+    return EngineError(f"the model failed on {samples[0].prompt.sample.key}: {error}")
 
 
 def _scored(sample: Encoded, logits: list[float], logprobs: list[float], computed: int, seconds: float) -> Scored:

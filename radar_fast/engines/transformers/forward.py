@@ -2,11 +2,11 @@
 
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from math import isfinite
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -18,10 +18,11 @@ from radar_fast.engines.transformers.flex import Flex
 from radar_fast.engines.transformers.packing import Batch, Flat, batch, flat, packed_length
 from radar_fast.engines.transformers.split import Split
 from radar_fast.engines.transformers.timing import DeviceTimer
+from radar_fast.engines.transformers.transfer import joined, to_host
 from radar_fast.errors import one_line
 from radar_fast.util.clock import Clock
 
-__all__ = ["SELF_CHECK_TOLERANCE", "Forward", "TokenScores"]
+__all__ = ["SELF_CHECK_TOLERANCE", "Fetch", "Forward", "TokenScores"]
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ SELF_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 1.0, torch.float16:
 
 TokenScores = tuple[list[float], list[float]]
 """Raw logits and log-probabilities of a sample's answer tokens, candidate after candidate."""
+
+Fetch: TypeAlias = Callable[[], list[TokenScores]]
+"""Waits for a batch that was begun, and returns its samples' scores."""
 
 
 class Forward:
@@ -112,14 +116,26 @@ class Forward:
 
     def __call__(self, samples: Sequence[Encoded]) -> list[TokenScores]:
         """Score a batch: what is known of each sample's answer tokens. Raises what the model raises."""
+        return self.begin(samples)()
+
+    def begin(self, samples: Sequence[Encoded]) -> Fetch:
+        """Begin to score a batch. On a GPU the next may be begun before this one's scores are fetched, so that the
+        device never waits for the host. Raises what the model raises.
+        """
         with self._without_gradients():
             if not self.packed:
-                scores = list(map(self._plain_scores, samples))
+                fetch = _known(list(map(self._plain_scores, samples)))
             else:
-                scores = self._packed_scores(samples)
+                fetch = self._begin_packed(samples)
                 if self.self_check_difference is None:
-                    scores = self._self_check(samples, scores)
-        self._timer.collect()
+                    fetch = _known(self._self_check(samples, fetch()))
+        timed = self._timer.take()
+
+        def scores() -> list[TokenScores]:
+            found = fetch()
+            self._timer.collect(timed)
+            return found
+
         return scores
 
     def drop_model(self) -> None:
@@ -134,14 +150,22 @@ class Forward:
     # Packed ----------------------------------------------------------------------------------------------------------
 
     def _packed_scores(self, samples: Sequence[Encoded]) -> list[TokenScores]:
+        return self._begin_packed(samples)()
+
+    def _begin_packed(self, samples: Sequence[Encoded]) -> Fetch:
         lay = batch if self.in_rows else flat
         packed = lay(samples, list(map(self._prefix_positions, samples)), self._device)
         names = samples[0].inputs
-        inputs = {name: torch.cat([sample.inputs[name] for sample in samples]).to(self._device) for name in names}
+        inputs = {name: joined([sample.inputs[name] for sample in samples], self._device) for name in names}
         logits, logprobs = self._answers(packed, inputs)
         counts = [sum(len(suffix) - sample.scored_from for suffix in sample.suffixes) for sample in samples]
-        both = torch.stack([logits, logprobs]).cpu()  # here alone a batch waits for the device
-        return [(some[0].tolist(), some[1].tolist()) for some in torch.split(both, counts, dim=1)]
+        host = to_host(torch.stack([logits, logprobs]))
+
+        def scores() -> list[TokenScores]:
+            both = host()  # here alone a batch waits for the device
+            return [(some[0].tolist(), some[1].tolist()) for some in torch.split(both, counts, dim=1)]
+
+        return scores
 
     def _answers(self, packed: Batch | Flat, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """[T] raw logits and [T] log-probabilities of the batch's answer tokens, fp32."""
@@ -239,6 +263,10 @@ class Forward:
         log.warning("attention %s does not work with this architecture (%s): going on with a mask", self.attention, why)
         uninstall(self._model)
         self.attention = "dense"
+
+
+def _known(scores: list[TokenScores]) -> Fetch:
+    return lambda: scores
 
 
 def _attends_fully(text_config: Any) -> bool:

@@ -18,6 +18,7 @@ from itertools import accumulate
 import torch
 
 from radar_fast.engines.encode.encoder import Encoded
+from radar_fast.engines.transformers.transfer import moved
 
 __all__ = ["PADDING_SHARE", "Batch", "Flat", "batch", "flat", "packed_length", "plan", "plan_flat"]
 
@@ -152,11 +153,11 @@ def batch(samples: Sequence[Encoded], prefix_positions: Sequence[torch.Tensor], 
     ids, groups = laid.ids.view(count, length), laid.groups.view(count, length)
     positions = laid.positions.reshape(*laid.positions.shape[:-1], count, length)
     return Batch(
-        ids.to(device),
-        groups.to(device),
+        moved(ids, device),
+        moved(groups, device),
         min(len(sample.prefix) for sample in samples),
-        positions.to(device),
-        laid.hidden_rows.to(device),
+        moved(positions, device),
+        moved(laid.hidden_rows, device),
         laid.answer_rows,
         laid.targets,
     )
@@ -176,13 +177,13 @@ def flat(samples: Sequence[Encoded], prefix_positions: Sequence[torch.Tensor], d
     *candidates_at, total = accumulate(map(sum, candidates), initial=shared)
     laid = _lay(samples, prefix_positions, prefix_at, candidates_at, total)
     return Flat(
-        laid.ids[None].to(device),
-        laid.owners.to(device),
-        laid.groups.to(device),
-        laid.positions.unsqueeze(-2).to(device),
+        moved(laid.ids[None], device),
+        moved(laid.owners, device),
+        moved(laid.groups, device),
+        moved(laid.positions.unsqueeze(-2), device),
         prefixes,
         candidates,
-        laid.hidden_rows.to(device),
+        moved(laid.hidden_rows, device),
         laid.answer_rows,
         laid.targets,
     )

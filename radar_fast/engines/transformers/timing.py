@@ -3,13 +3,16 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from radar_fast.util.clock import Clock
 
-__all__ = ["DeviceTimer"]
+__all__ = ["DeviceTimer", "Timed"]
+
+Timed: TypeAlias = list[tuple[str, Any, Any]]
+"""Parts, each with the events of its start and its end; empty on a CPU, where a part is counted as it ends."""
 
 
 class DeviceTimer:
@@ -18,7 +21,7 @@ class DeviceTimer:
     def __init__(self, clock: Clock, device: torch.device) -> None:
         self._clock = clock
         self._events = device.type == "cuda"
-        self._pending: list[tuple[str, Any, Any]] = []
+        self._pending: Timed = []
         self._hooks: list[Any] = []
 
     @contextmanager
@@ -46,13 +49,16 @@ class DeviceTimer:
             hook.remove()
         self._hooks.clear()
 
-    def collect(self) -> None:
-        """Hand what was timed to the clock. On a GPU: once its results were fetched, so that there is nothing to wait
-        for."""
-        for part, started, stopped in self._pending:
+    def take(self) -> Timed:
+        """What was timed since the last call, for :meth:`collect` once its results were fetched."""
+        taken, self._pending = self._pending, []
+        return taken
+
+    def collect(self, timed: Timed) -> None:
+        """Hand it to the clock. On a GPU: once its results were fetched, so that there is nothing to wait for."""
+        for part, started, stopped in timed:
             stopped.synchronize()
             self._clock.add(part, started.elapsed_time(stopped) / 1000)
-        self._pending.clear()
 
     def _now(self) -> Any:
         if not self._events:
