@@ -42,12 +42,20 @@ class _Older(Setup):
 
 def start(tree: Path, setup: Setup) -> ContenderProcess:
     """A contender that runs the code of a checkout."""
-    before = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(tree), str(tree / "tests" / "support")])
+    ours = {
+        "PYTHONPATH": os.pathsep.join([str(tree), str(tree / "tests" / "support")]),
+        "PYTHONSAFEPATH": "1",  # else the folder that the bench is started in comes first, whatever the path says
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
     try:
         return ContenderProcess(setup)
     finally:
-        os.environ["PYTHONPATH"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def cpu_seconds(pid: int) -> float:
