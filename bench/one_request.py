@@ -13,7 +13,7 @@ import os
 import statistics
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,21 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, kw_only=True)
 class _Older(Setup):
-    """For a checkout that does not know the option."""
+    """For a checkout that does not know of every option: what has its default is not said."""
 
     def to_dict(self) -> dict[str, Any]:
         values = super().to_dict()
-        del values["options"]["request"]
-        return values
+        usual = {each.name: each.default for each in fields(Setup)}
+        options = {name: values["options"][name] for name in self.options.changed()}
+        said = {name: value for name, value in values.items() if name not in usual or value != usual[name]}
+        return {**said, "options": options}
+
+
+class _OlderProcess(ContenderProcess):
+    """That of a checkout that does not say how many samples it scored."""
+
+    def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return {"samples": 0, **super()._ask(asked)}
 
 
 def start(tree: Path, setup: Setup) -> ContenderProcess:
@@ -49,7 +58,7 @@ def start(tree: Path, setup: Setup) -> ContenderProcess:
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:
-        return ContenderProcess(setup)
+        return (_OlderProcess if isinstance(setup, _Older) else ContenderProcess)(setup)
     finally:
         for name, value in before.items():
             if value is None:
