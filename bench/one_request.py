@@ -12,6 +12,7 @@ import json
 import os
 import statistics
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -45,8 +46,8 @@ class _Older(Setup):
 class _OlderProcess(ContenderProcess):
     """That of a checkout that does not say how many samples it scored."""
 
-    def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return {"samples": 0, **super()._ask(asked)}
+    def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        return {"samples": 0, **super()._ask(question)}
 
 
 def start(tree: Path, setup: Setup) -> ContenderProcess:
