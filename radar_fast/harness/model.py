@@ -1,7 +1,6 @@
 """lm-evaluation-harness's model ``radar-fast``: its ``hf``, with all continuations of a context in one pass."""
 
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,15 @@ from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 
-from radar_fast.engines.encode.encoder import Encoded, Encoder
-from radar_fast.errors import DataError, ModelError
-from radar_fast.harness.passes import Passes, Said, encoded
+from radar_fast.engines.base import WINDOW
+from radar_fast.engines.encode.encoder import Encoded
+from radar_fast.errors import ModelError
+from radar_fast.likelihoods.passes import BATCH_TOKENS, Passes, Said, encoded
+from radar_fast.likelihoods.questions import Questions, embedded
 from radar_fast.models.checkpoint import Checkpoint
-from radar_fast.protocols import Protocol, open_protocol
-from radar_fast.sample import EmbeddedImage, Part, Prompt, Reason, Sample
+from radar_fast.sample import EmbeddedImage
 
 __all__ = ["RadarLM"]
-
-BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
-"""Most token positions in one forward pass, by device."""
-
-IMAGE = "<image>"
-"""What stands for an image in a context, as in the harness's own ``hf-multimodal``."""
 
 Request = tuple[tuple[str, str], list[int], list[int]]
 """As the harness has it: (context, continuation), and the token ids of both."""
@@ -91,74 +85,54 @@ class RadarLM(HFLM):  # type: ignore[misc] # the harness is untyped here
             encoded((context, tuple(tuple(requests[index][2]) for index in indices)))
             for context, indices in groups.items()
         ]
-        return self._said(made, list(groups.values()), [request[0] for request in requests], disable_tqdm)
+        names = [request[0] for request in requests]
+        found: list[Said] = [(0.0, False)] * len(names)
+        with self._bar(len(names), disable_tqdm) as bar:
+            self._note(found, made, list(groups.values()), names, bar)
+        return found
 
-    def _said(
+    def _bar(self, total: int, disable: bool) -> Any:
+        return tqdm(total=total, disable=disable or self.rank != 0, desc="Continuations")
+
+    def _note(
         self,
+        found: list[Said],
         groups: Sequence[Encoded],
         members: Sequence[Sequence[int]],
         names: Sequence[Any],
-        disable_tqdm: bool,
-    ) -> list[Said]:
-        """What is said of each request; ``members``: of a group, the requests that its continuations are."""
-        found: list[Said] = [(0.0, False)] * len(names)
-        with tqdm(total=len(names), disable=disable_tqdm or self.rank != 0, desc="Continuations") as bar:
-            for number, said in self._passes(groups):
-                for index, one in zip(members[number], said, strict=True):
-                    found[index] = one
-                    if names[index] is not None:
-                        self.cache_hook.add_partial("loglikelihood", names[index], one)
-                bar.update(len(said))
-        return found
+        bar: Any,
+    ) -> None:
+        """Fill in what is said of the groups' requests; ``members``: of a group, which its continuations are."""
+        for number, said in self._passes(groups):
+            for index, one in zip(members[number], said, strict=True):
+                found[index] = one
+                if names[index] is not None:
+                    self.cache_hook.add_partial("loglikelihood", names[index], one)
+            bar.update(len(said))
 
     # Images ----------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _asking(self) -> tuple[Protocol, Encoder]:
+    def _questions(self) -> Questions:
         if self._folder is None:
             raise ModelError("questions with images: give pretrained as a checkpoint folder, which has the processor")
-        checkpoint = Checkpoint.open(self._folder)
-        protocol = open_protocol("auto", checkpoint)
-        return protocol, Encoder(checkpoint, protocol, next(self.model.parameters()).dtype)
+        return Questions(Checkpoint.open(self._folder), next(self.model.parameters()).dtype)
 
     def _of_images(self, requests: Sequence[tuple[Any, ...]]) -> list[Said]:
         """Requests of (context, continuation, {"visual": images}); those of one context and images are one question."""
-        members: dict[tuple[Any, ...], list[int]] = {}
+        members: dict[tuple[str, tuple[EmbeddedImage, ...]], list[int]] = {}
         for index, (context, _, *extra) in enumerate(requests):
-            pictures = tuple(_embedded(extra[0].get("visual") or []) if extra else ())
+            pictures = tuple(embedded(extra[0].get("visual") or []) if extra else ())
             members.setdefault((context, pictures), []).append(index)
-        groups = []
-        for (context, pictures), indices in members.items():
-            continuations = tuple(str(requests[index][1]) for index in indices)
-            groups.append(self._encode(context, pictures, continuations))
-        return self._said(groups, list(members.values()), [request[:2] for request in requests], False)
-
-    def _encode(self, context: str, pictures: tuple[EmbeddedImage, ...], continuations: tuple[str, ...]) -> Encoded:
-        protocol, encoder = self._asking
-        sample = Sample("1", "lm-eval", "lm-eval", "other", tuple(_parts(context, pictures)), continuations, 0)
-        asked = protocol.prompt(sample)
-        made = encoder.encode(Prompt(sample, asked.parts, "", continuations))  # a continuation brings its own space
-        if isinstance(made, Reason):
-            raise DataError(f"a question of the task cannot be scored: {made}")
-        return made
-
-
-def _parts(context: str, pictures: Sequence[EmbeddedImage]) -> Iterable[Part]:
-    """The context with its images where it says, or before it where it does not."""
-    texts = context.split(IMAGE)
-    if len(texts) == 1:
-        texts = [*[""] * len(pictures), context]
-    if len(texts) != len(pictures) + 1:
-        raise DataError(f"a question of the task has {len(pictures)} images and {len(texts) - 1} {IMAGE} in its text")
-    for number, text in enumerate(texts):
-        if text:
-            yield text
-        if number < len(pictures):
-            yield pictures[number]
-
-
-def _embedded(visual: Any) -> Iterable[EmbeddedImage]:
-    for number, picture in enumerate(visual if isinstance(visual, list | tuple) else [visual]):
-        data = io.BytesIO()
-        picture.save(data, "PNG")
-        yield EmbeddedImage(f"image {number}", data.getvalue())
+        names = [request[:2] for request in requests]
+        found: list[Said] = [(0.0, False)] * len(names)
+        questions = list(members.items())
+        with self._bar(len(names), False) as bar:
+            for start in range(0, len(questions), WINDOW):  # pixels of no more than these are in memory at a time
+                window = questions[start : start + WINDOW]
+                groups = [
+                    self._questions.encode(*asked, [str(requests[index][1]) for index in indices])
+                    for asked, indices in window
+                ]
+                self._note(found, groups, [indices for _, indices in window], names, bar)
+        return found

@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ pytest.importorskip("lm_eval")
 
 from harness_tasks import TASKS, write_tasks
 from lm_eval import simple_evaluate
+from lm_eval.api import registry
 from lm_eval.api.instance import Instance
+from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from PIL import Image
@@ -130,13 +134,14 @@ def test_questions_with_images(qwen2vl: Path, tmp_path: Path) -> None:
         model.loglikelihood([Instance("loglikelihood", {}, ("<image><image>?", " a", {"visual": [picture]}), 0)])
 
 
-def test_the_harness_own_command_knows_it(causal: Path, tmp_path: Path) -> None:
-    tasks, out = write_tasks(tmp_path / "tasks", questions=4), tmp_path / "out"
+def tiny_choice(causal: Path, folder: Path, *command: str, **more: str) -> None:
+    """The harness's command line, which must come to results of a local task with our model."""
+    tasks, out = write_tasks(folder / "tasks", questions=4), folder / "out"
     words = ["--model", "radar-fast", "--model_args", f"pretrained={causal},dtype=float32", "--device", "cpu"]
     words += ["--include_path", str(tasks), "--tasks", "tiny_choice", "--output_path", str(out)]
     done = subprocess.run(
-        [sys.executable, "-m", "radar_fast.harness", "run", *words],
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests/support'}:{ROOT}"},
+        [sys.executable, "-m", *command, *words],
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'tests/support'}:{ROOT}", **more},
         capture_output=True,
         text=True,
         check=False,
@@ -144,3 +149,29 @@ def test_the_harness_own_command_knows_it(causal: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     [written] = out.rglob("results_*.json")
     assert "acc,none" in json.loads(written.read_text())["results"]["tiny_choice"]
+
+
+def test_the_harness_own_command_knows_it(causal: Path, tmp_path: Path) -> None:
+    tiny_choice(causal, tmp_path, "radar_fast.harness", "run")
+
+
+def entry_point() -> tuple[str, str]:
+    """Name and value of ours in the group ``lm_eval.models``."""
+    [named] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["lm_eval.models"].items()
+    return named
+
+
+def test_the_entry_point_is_the_class_that_is_registered() -> None:
+    name, value = entry_point()
+    assert get_model(name) is EntryPoint(name, value, "lm_eval.models").load() is RadarLM
+    assert value == f"{RadarLM.__module__}:{RadarLM.__qualname__}"  # or the harness takes the two for two models
+
+
+@pytest.mark.skipif(not hasattr(registry, "load_plugins"), reason="this lm-eval reads no entry points")
+def test_lm_eval_finds_it_by_itself(causal: Path, tmp_path: Path) -> None:
+    info = tmp_path / "installed" / "radar_fast-0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: radar-fast\nVersion: 0\n")
+    (info / "entry_points.txt").write_text("[lm_eval.models]\n{} = {}\n".format(*entry_point()))
+    path = os.pathsep.join([str(info.parent), *map(str, (ROOT / "tests/support", ROOT)), os.environ["PYTHONPATH"]])
+    tiny_choice(causal, tmp_path, "lm_eval", "run", PYTHONPATH=path)

@@ -5,6 +5,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,8 @@ LAYERS: tuple[set[str], ...] = (
     {"finished", "benchmark", "windows"},
     {"prepare", "recording"},
     {"run"},
-    {"series", "training", "harness", "own_samples"},
+    {"likelihoods"},
+    {"series", "training", "harness", "lmms", "own_samples"},
     {"farm"},
     {"watch"},
     {"demo"},
@@ -158,6 +160,8 @@ def test_all_is_there_and_true(path: Path) -> None:
     names = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     if names.startswith("radar_fast.engines.vllm.") and installed_version() is None:
         pytest.skip("needs vLLM")
+    if names == "radar_fast.lmms.model" and find_spec("lmms_eval") is None:
+        pytest.skip("needs lmms-eval")
     module = importlib.import_module(names)
     assert sorted(module.__all__) == sorted(set(module.__all__))
     for name in module.__all__:

@@ -19,9 +19,12 @@ from radar_fast.errors import EngineError
 from radar_fast.sample import Prompt, Sample
 from radar_fast.util.clock import Clock
 
-__all__ = ["Group", "Passes", "Said"]
+__all__ = ["BATCH_TOKENS", "Group", "Passes", "Said", "encoded"]
 
 log = logging.getLogger(__name__)
+
+BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
+"""Most token positions in one forward pass, by device."""
 
 Said = tuple[float, bool]
 """Log-likelihood (natural), and whether every token is the likeliest."""
