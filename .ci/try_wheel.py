@@ -25,8 +25,10 @@ import radar_fast
 from radar_fast.kernels.log_softmax_gather import log_softmax_gather
 assert "site-packages" in radar_fast.__file__, f"the checkout was imported: {radar_fast.__file__}"
 assert radar_fast.__version__ == importlib.metadata.version("radar-fast"), radar_fast.__version__
-names = {each.name for each in importlib.metadata.entry_points(group="vllm.general_plugins")}
-assert "radar_fast" in names, f"vLLM would not find the plugin: {names}"
+places = {"vllm.general_plugins": "radar_fast", "lm_eval.models": "radar-fast", "lmms_eval.models": "radar-fast"}
+for group, name in places.items():
+    names = {each.name for each in importlib.metadata.entry_points(group=group)}
+    assert name in names, f"{name} would not be found among {group}: {names}"
 assert importlib.util.find_spec("kernels") is None, "the wheel brings a top-level 'kernels'"
 import torch
 logits = torch.randn(3, 11)

@@ -73,6 +73,12 @@ def test_the_reference_holds_every_public_name() -> None:
     named = set(re.findall(r"^::: radar_fast\.(\w+)$", pages, re.MULTILINE))
     errors = {name for name in radar_fast.__all__ if name.endswith("Error")}  # one page holds the module of them
     assert named - {"errors"} == set(radar_fast.__all__) - errors - {"__version__"}
+    for room in ("training", "harness"):
+        [all_of_it] = re.findall(
+            r"^__all__ = \[(.*)\]$", (ROOT / "radar_fast" / room / "__init__.py").read_text(), re.M
+        )
+        within = set(re.findall(rf"^::: radar_fast\.{room}\.(\w+)$", pages, re.MULTILINE))
+        assert within == set(re.findall(r"\w+", all_of_it))
 
 
 def test_what_is_needed_is_among_the_tested_versions() -> None:

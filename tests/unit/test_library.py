@@ -65,6 +65,35 @@ def test_any_samples_go_through_the_journal_and_are_resumed(tmp_path: Path) -> N
         score_samples(samples(69), config)
 
 
+class Stops(Counts):
+    """Ends the run by an exception of its own."""
+
+    def __init__(self, error: BaseException, at: int) -> None:
+        super().__init__()
+        self.error, self.at, self.stopped = error, at, False
+
+    def advance(self) -> None:
+        super().advance()
+        if self.count == self.at:
+            raise self.error
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def test_who_ends_a_run_from_within_goes_on_from_there(tmp_path: Path) -> None:
+    config = RunConfig(data=tmp_path / "mine", out=tmp_path / "out", engine="fake")
+    for error, at, held in ((KeyboardInterrupt(), 20, 20), (ValueError("mine"), 30, 50)):
+        progress = Stops(error, at)
+        with pytest.raises(type(error)):
+            score_samples(samples(90), config, progress)
+        assert progress.stopped
+        assert len(list(read_records(tmp_path / "out" / "samples.jsonl"))) == held
+    last = Counts()
+    assert score_samples(samples(90), config, last).complete
+    assert last.count == 40
+
+
 class Slow(FakeEngine):
     """Says how far it has come, and whether its iterator was closed."""
 
