@@ -39,7 +39,7 @@ class Questions:
             continuations: each brings its own space.
 
         Raises:
-            DataError: there are more or fewer images than the context has places, or one cannot be used.
+            DataError: it is empty, there are more or fewer images than it has places for, or one cannot be used.
         """
         said = tuple(continuations)
         sample = Sample("1", "harness", "harness", "other", tuple(_parts(context, pictures)), said, 0)
@@ -47,6 +47,8 @@ class Questions:
         made = self._encoder.encode(Prompt(sample, asked.parts, "", said))
         if isinstance(made, Reason):
             raise DataError(f"a question of the task cannot be scored: {made}")
+        if not made.prefix:
+            raise DataError("a question of the task is empty, as acc_mutual_info asks one; leave that metric out")
         return made
 
 
