@@ -40,7 +40,8 @@ class Passes:
 
     def __init__(self, model: Any, name: str, dtype: torch.dtype, device: torch.device, budget: int) -> None:
         """``model``: a transformers model with an LM head over a base model; ``budget``: most tokens in a pass."""
-        self._forward = _MarginForward(model, name, "dense", dtype, device, -1, Clock())
+        image = getattr(model.config, "image_token_id", -1)  # positions of an image's tokens hang on which they are
+        self._forward = _MarginForward(model, name, "dense", dtype, device, image, Clock())
         self._device, self._budget = device, budget
 
     def __call__(self, groups: Sequence[Encoded]) -> Iterator[tuple[int, list[Said]]]:

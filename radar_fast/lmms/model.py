@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lmms_eval.api.instance import GenerationResult
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
@@ -80,8 +81,9 @@ class RadarLMM(lmms):  # type: ignore[misc] # lmms-eval is untyped here
         most = int(batch_tokens or BATCH_TOKENS.get(where.type, 4096))
         self._passes = Passes(load_model(checkpoint, chosen, where), checkpoint.name, chosen, where, most)
 
-    def loglikelihood(self, requests: Sequence[Any]) -> list[Loss]:
-        """Of each request the loss of its continuation.
+    def loglikelihood(self, requests: Sequence[Any]) -> list[Any]:
+        """Of each request the loss of its continuation: a Loss, as the text of one of lmms-eval's results, since 0.7
+        makes a string of whatever else a model answers, which its own tasks of choices then cannot take apart.
 
         Raises:
             DataError: a question has something other than text and images.
@@ -103,7 +105,7 @@ class RadarLMM(lmms):  # type: ignore[misc] # lmms-eval is untyped here
                     for index, length, (logprob, greedy) in zip(members[window[number]], lengths, answers, strict=True):
                         found[index] = -logprob / length, greedy
                     bar.update(len(answers))
-        return found
+        return [GenerationResult(text=loss) for loss in found]
 
     def _asked(self, arguments: tuple[Any, ...]) -> tuple[_Question, str]:
         """The question of a request, and its continuation."""

@@ -126,6 +126,7 @@ def test_questions_with_images(qwen2vl: Path, tmp_path: Path) -> None:
         Instance("loglikelihood", {}, (context, word, {"visual": [picture]}), index) for index, word in enumerate(words)
     ]
     said = model.loglikelihood(requests)
+    assert model._passes._forward.packed  # the continuations have shared a pass, at the positions of an image
     loop = PlainLoop(qwen2vl, 256 * 28 * 28, 768 * 28 * 28)
     question = Question("t", "1", context.replace("<image>", TAG), [file], [word.strip() for word in words])
     _, logprobs = loop(question)
