@@ -12,6 +12,7 @@ has no locks, it is counted once. Anything else is an error.
 
 import contextlib
 import fcntl
+import itertools
 import logging
 import os
 import stat
@@ -269,7 +270,9 @@ def read_records(path: str | Path) -> Iterator[Record]:
 def _replaced(path: Path, file: BinaryIO) -> set[int]:
     """Where the lines start that a later one replaces. Most journals have none: then hardly anything is parsed."""
     try:
-        lines = iter(lambda: file.readline(LONGEST + 1), b"")
+        lines = itertools.takewhile(  # where one is too long, whoever reads on says so
+            lambda line: len(line) <= LONGEST, iter(lambda: file.readline(LONGEST + 1), b"")
+        )
         if not any(b"unscored" in line and any(kind.value.encode() in line for kind in PASSING) for line in lines):
             return set()
         file.seek(0)

@@ -82,6 +82,8 @@ def test_a_file_without_end_is_not_read(tmp_path: Path, monkeypatch: pytest.Monk
     with (run / "samples.jsonl").open("ab") as file:
         file.write(b"\0" * 2000)
     uses: tuple[Callable[[Path], object], ...] = (lambda path: list(read_records(path)), Journal.open, read_columns)
+    with (run / "samples.jsonl").open("r+b") as file:  # 64 GiB that take no room
+        file.truncate(2**36)
     for read in uses:
         with pytest.raises(ResultsError, match="line 7: has more than 1000 bytes"):
             read(run / "samples.jsonl")
