@@ -9,9 +9,7 @@ __all__ = ["joined", "moved", "to_host"]
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A tensor of the host's, on the device."""
-    if device.type != "cuda":
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device) if device.type != "cuda" else joined([tensor], device)
 
 
 def joined(tensors: Sequence[torch.Tensor], device: torch.device) -> torch.Tensor:
