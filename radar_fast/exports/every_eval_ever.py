@@ -1,13 +1,14 @@
-"""The layout of Every Eval Ever (arXiv 2606.14516), schema 0.3.0: ``data/BENCHMARK/DEVELOPER/MODEL/UUID.json``.
+"""The layout of Every Eval Ever (arXiv 2606.14516), schema 0.3.0: ``data/BENCHMARK/DEVELOPER/MODEL/UUID.json``, and
+``UUID_samples.jsonl`` beside it.
 
-A file for each step holds SDS and accuracy of every task and ability, and of all. Its UUID comes from what was run, so
-that the same run has the same file every time.
+The first holds SDS and accuracy of every task and ability, and of all; the second a line for each scored sample: its
+SDS, and whether it is right. The UUID comes from what was run, so that the same run has the same files every time.
 """
 
 import hashlib
 import importlib.metadata
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ import orjson
 from radar_fast.exports.folders import started, written_as
 from radar_fast.results.folder import ResultFolder
 from radar_fast.results.growth import Growth, Step
+from radar_fast.results.journal import read_records
+from radar_fast.results.record import Record
 from radar_fast.results.summary import Entry
-from radar_fast.util.atomic import write_json_atomic
+from radar_fast.scores import judge
+from radar_fast.util.atomic import write_bytes_atomic, write_json_atomic
+from radar_fast.util.codec import encode
 
 __all__ = ["SCHEMA", "write_every_eval_ever"]
 
@@ -33,17 +38,69 @@ _SAID = {
 
 
 def write_every_eval_ever(series: Sequence[Growth], out: Path) -> int:
-    """Write the file of each step that is not there yet; how many. Raises ResultsError where that fails."""
+    """Write the files of each step that are not there yet; how many. Raises ResultsError where that fails."""
     written = 0
     for grown in series:
         for place, step in enumerate(grown.steps):
-            folder = out / "data" / written_as(grown.benchmark) / DEVELOPER / written_as(_model(step))
-            file = folder / f"{_identifier(grown, step)}.json"
-            if not file.exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                write_json_atomic(file, _document(grown, place, step))
+            folder = Path("data") / written_as(grown.benchmark) / DEVELOPER / written_as(_model(step))
+            name = folder / f"{_identifier(grown, step)}"
+            file = out / f"{name}.json"
+            if file.exists():
+                continue
+            (out / folder).mkdir(parents=True, exist_ok=True)
+            document = _document(grown, place, step)
+            records = read_records(ResultFolder(step.folder).samples)
+            lines = [encode(_sample(grown, document, record)) for record in records if record.status == "scored"]
+            if lines:
+                samples = f"{name}_samples.jsonl"
+                write_bytes_atomic(out / samples, b"".join(lines))
+                document["detailed_evaluation_results"] = {
+                    "format": "jsonl",
+                    "file_path": samples,
+                    "hash_algorithm": "sha256",
+                    "checksum": hashlib.sha256(b"".join(lines)).hexdigest(),
+                    "total_rows": len(lines),
+                }
                 written += 1
+            write_json_atomic(file, document)  # last: where it is, both are
+            written += 1
     return written
+
+
+def _sample(grown: Growth, document: Mapping[str, Any], record: Record) -> dict[str, Any]:
+    """A line. A candidate that was chosen stands for an output: nothing was generated."""
+    assert record.answer is not None  # of a scored sample it is known
+    verdict = judge(record.logits, record.answer)
+    question = record.metadata.get("question", "")
+    chosen = record.candidates[verdict.chosen]
+    about = {"task": record.task, "directory": record.directory, "ability": record.ability}
+    if record.images is not None:
+        about["images"] = str(len(record.images))
+    return {
+        "schema_version": SCHEMA,
+        "evaluation_id": document["evaluation_id"],
+        "model_id": document["model_info"]["id"],
+        "evaluation_name": f"{grown.benchmark}/tasks/{record.task}/sds",
+        "sample_id": record.id,
+        "interaction_type": "single_turn",
+        "input": {
+            "raw": str(question),
+            "reference": [record.candidates[record.answer]],
+            "choices": list(record.candidates),
+        },
+        "output": {"raw": [chosen]},
+        "answer_attribution": [
+            {
+                "turn_idx": 0,
+                "source": "output.raw",
+                "extracted_value": chosen,
+                "extraction_method": "candidate with the highest mean raw logit",
+                "is_terminal": True,
+            }
+        ],
+        "evaluation": {"score": verdict.probability, "is_correct": verdict.correct},
+        "metadata": about,
+    }
 
 
 def _model(step: Step) -> str:

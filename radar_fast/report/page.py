@@ -1,6 +1,6 @@
 """The page itself: template, style and scripts put together, under a policy that lets nothing else run or be fetched.
 
-Whatever comes from result folders is base64 in blocks of data, which no browser runs, and reaches the page as text
+Whatever comes from result folders is packed in blocks of data, which no browser runs, and reaches the page as text
 nodes. The policy names the one script and the one style by their hashes: markup in a question could not run even if it
 became markup.
 """
@@ -40,7 +40,7 @@ def page(title: str, blocks: Mapping[str, str], *, images: str = "data:") -> byt
 
     Args:
         title: of the window.
-        blocks: id of an element -> its text, which is base64.
+        blocks: id of an element -> its text, which holds no ``<``.
         images: sources of pictures that the policy allows.
     """
     style = _asset("style.css")

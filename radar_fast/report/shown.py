@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Shown:
                 "count": len(self.samples.told),
                 "tasks": tasks,
                 "images_known": self._image_counts() is not None,
-                "arrays": {name: f"u{8 * values.itemsize}" for name, values in self._arrays().items()},
+                "arrays": {name: f"u{8 * values.itemsize}" for name, values in self._arrays.items()},
             },
         }
 
@@ -75,7 +76,7 @@ class Shown:
         have one there."""
         told = self.samples.told
         return {
-            **{name: packed_array(values) for name, values in self._arrays().items()},
+            **{name: packed_array(values) for name, values in self._arrays.items()},
             # Texts of one kind together: they are smaller so.
             "names": packed_json([row.id for row in self.growth.samples.rows]),
             "questions": packed_json(
@@ -88,6 +89,7 @@ class Shown:
             ),
         }
 
+    @cached_property
     def _arrays(self) -> dict[str, NDArray[np.unsignedinteger[Any]]]:
         samples = self.growth.samples
         _, places = task_rows(self.growth)

@@ -12,7 +12,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Gatherer", "Judged"]
+__all__ = ["Gatherer", "Judged", "byte_width", "judged_of"]
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -132,9 +132,7 @@ class Gatherer:
         self._lengths += lengths
         self._logits += chain.from_iterable(logits)
         self._logprobs += chain.from_iterable(logprobs)
-        self._widths += [
-            len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in candidates
-        ]
+        self._widths += map(byte_width, candidates)
 
     def judged(self) -> Judged:
         """All of them.
@@ -142,19 +140,40 @@ class Gatherer:
         Raises:
             ValueError: a score is not a finite float32; :attr:`ValueError.args` are the text and the sample's place.
         """
-        counts, lengths = np.array(self._counts, np.intp), np.array(self._lengths, np.intp)
-        logits, logprobs = np.array(self._logits, np.float64), np.array(self._logprobs, np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            summed = _sums(logprobs, lengths)
-            raw, normalised = (
-                (total / lengths).astype(np.float32).astype(np.float64) for total in (_sums(logits, lengths), summed)
-            )
-        bad = np.flatnonzero(~(np.isfinite(raw) & np.isfinite(normalised) & np.isfinite(summed)))
-        if len(bad):
-            place = int(np.searchsorted(np.cumsum(counts), bad[0], side="right"))
-            raise ValueError("its scores must be finite in float32", place)
-        width = np.maximum(1, np.array(self._widths, np.float64))
-        return Judged(counts, np.array(self._answers, np.intp), raw, normalised, summed, width)
+        return judged_of(
+            np.array(self._counts, np.intp),
+            np.array(self._answers, np.intp),
+            np.array(self._lengths, np.intp),
+            np.array(self._logits, np.float64),
+            np.array(self._logprobs, np.float64),
+            np.array(self._widths, np.intp),
+        )
+
+
+def byte_width(text: str) -> int:
+    """Bytes of a text in UTF-8, where a lone surrogate has three."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def judged_of(
+    counts: Places, answers: Places, lengths: Places, logits: Floats, logprobs: Floats, widths: Places
+) -> Judged:
+    """The scored samples of these: (n,) candidates and place of the answer, (C,) tokens and bytes of each candidate,
+    (T,) scores of each token.
+
+    Raises:
+        ValueError: a score is not a finite float32; :attr:`ValueError.args` are the text and the sample's place.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        summed = _sums(logprobs, lengths)
+        raw, normalised = (
+            (total / lengths).astype(np.float32).astype(np.float64) for total in (_sums(logits, lengths), summed)
+        )
+    bad = np.flatnonzero(~(np.isfinite(raw) & np.isfinite(normalised) & np.isfinite(summed)))
+    if len(bad):
+        place = int(np.searchsorted(np.cumsum(counts), bad[0], side="right"))
+        raise ValueError("its scores must be finite in float32", place)
+    return Judged(counts, answers, raw, normalised, summed, np.maximum(1, widths.astype(np.float64)))
 
 
 def _sums(tokens: Floats, lengths: Places) -> Floats:

@@ -1,5 +1,6 @@
 """Exports: lm-evaluation-harness reads its layout back, Every Eval Ever's has what its schema asks for."""
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_its_samples_hold_the_log_probabilities(results: Path, tmp_path: Path) -
 
 
 def test_every_eval_ever_has_what_its_schema_asks_for(results: Path, tmp_path: Path) -> None:
-    assert "2 new files" in run_cli("export", results, "--to", "every-eval-ever", "--out", tmp_path).stdout
+    assert "4 new files" in run_cli("export", results, "--to", "every-eval-ever", "--out", tmp_path).stdout
     assert "0 new files" in run_cli("export", results, "--to", "every-eval-ever", "--out", tmp_path).stdout
     files = sorted(tmp_path.rglob("*.json"))
     assert [len(file.relative_to(tmp_path).parts) for file in files] == [5, 5], "data/benchmark/developer/model/uuid"
@@ -86,6 +87,37 @@ def test_every_eval_ever_has_what_its_schema_asks_for(results: Path, tmp_path: P
         each for each in last["evaluation_results"] if each["evaluation_name"] == "Some-Bench/overall/overall/sds"
     ]
     assert overall["score_details"]["score"] == grown.overall.entries[-1].sds
+
+
+def test_every_eval_ever_has_every_scored_sample(results: Path, tmp_path: Path) -> None:
+    """As its schema of single samples asks (instance_level_eval.schema.json), which knows of no other members."""
+    run_cli("export", results, "--to", "every-eval-ever", "--out", tmp_path)
+    required = {"schema_version", "evaluation_id", "model_id", "evaluation_name", "sample_id", "interaction_type"}
+    required |= {"input", "output", "answer_attribution", "evaluation"}
+    files = sorted(tmp_path.rglob("*.json"))
+    for file in files:
+        document = json.loads(file.read_text())
+        details = document["detailed_evaluation_results"]
+        data = (tmp_path / details["file_path"]).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == details["checksum"]
+        lines = [json.loads(line) for line in data.splitlines()]
+        step = "step-200" if "step-200" in str(file) else "step-100"
+        records = [each for each in read_records(results / step / "samples.jsonl") if each.status == "scored"]
+        assert len(lines) == len(records) == details["total_rows"]
+        stated = {each["evaluation_name"]: each["score_details"] for each in document["evaluation_results"]}
+        found: dict[str, list[float]] = {}
+        for line, record in zip(lines, records, strict=True):
+            assert set(line) - {"metadata"} == required
+            assert line["evaluation_id"] == document["evaluation_id"]
+            assert line["model_id"] == document["model_info"]["id"]
+            assert (line["sample_id"], line["input"]["choices"]) == (record.id, list(record.candidates))
+            assert line["evaluation"] == {"score": pytest.approx(record.sds), "is_correct": record.correct}
+            [said] = line["answer_attribution"]
+            assert (said["extracted_value"] in line["input"]["reference"]) == record.correct
+            assert all(isinstance(value, str) for value in line["metadata"].values())
+            found.setdefault(line["evaluation_name"], []).append(line["evaluation"]["score"])
+        for name, scores in found.items():
+            assert stated[name]["score"] == pytest.approx(sum(scores) / len(scores))
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])

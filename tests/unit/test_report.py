@@ -66,7 +66,7 @@ class Elements(HTMLParser):
 
 
 def unpacked(block: str) -> bytes:
-    return zlib.decompress(base64.b64decode(block), -zlib.MAX_WBITS)
+    return zlib.decompress(base64.b85decode(block.replace(",", "<")), -zlib.MAX_WBITS)
 
 
 def document_in(path: Path) -> dict[str, Any]:

@@ -22,11 +22,17 @@ function curves() {
   box.after(legend);
   const redraw = drawIn(box, (width) => curveChart(width, shownEntries(level), measure, lit, names[measure]));
   function change() {
-    legend.replaceChildren(...legendOf(shownEntries(level), lit, measure, redraw));
+    legend.replaceChildren(...legendOf(shownEntries(level), lit, measure, change));
     redraw();
     refresh();
   }
-  watch(change);
+  function move() {
+    const list = shownEntries(level);
+    legend.querySelectorAll("b").forEach((said, index) => (said.textContent = number(list[index].measures[measure].value[view.step])));
+    moveIn(box);
+    box.firstElementChild?.setAttribute("aria-label", curvesSaid(list, looksOf(list, lit), measure, names[measure]));
+  }
+  watch(change, move);
   section.classList.add("curves");
 }
 
@@ -47,7 +53,7 @@ function looksOf(list, lit) {
   });
 }
 
-function legendOf(list, lit, measure, redraw) {
+function legendOf(list, lit, measure, change) {
   const looks = looksOf(list, lit);
   return list.map((entry, index) => {
     const appearance = looks[index];
@@ -66,7 +72,7 @@ function legendOf(list, lit, measure, redraw) {
         onclick: () => {
           if (lit.has(entry.name)) lit.delete(entry.name);
           else lit.add(entry.name);
-          show({});
+          change();
           byId("curves").querySelectorAll(".legend button")[index]?.focus();
         },
       },
@@ -93,19 +99,25 @@ function curveChart(width, list, measure, lit, title) {
   const [low, high] = spanned([...lows, ...highs, ...values, ...chances]);
   const x = (index) => frame.left + 8 + AXIS.at(index) * (frame.right - frame.left - 16);
   const y = (value) => frame.bottom - ((value - low) / (high - low)) * (frame.bottom - frame.top);
-  const last_ = view.step;
-  const spoken = named.concat(named.length ? [] : shownOnes).map(({ entry }) => `${entry.name} ${number(entry.measures[measure].value[last_])}`);
   const svg = s(
     "svg",
-    { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title} by step. At ${STEPS[view.step].label}: ${spoken.join(", ")}.` },
+    { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": curvesSaid(list, looks, measure, title) },
     axes({ ...frame, x, y, ticks: ticksOf(low, high), format: (tick) => number(tick, 1 < (high - low) * 5 ? 1 : 2) }),
     chanceLines(shownOnes, frame, y),
     shownOnes.filter(({ appearance }) => appearance.grey).map(({ entry, appearance }) => curve(entry.measures[measure], appearance, x, y)),
     shownOnes.filter(({ appearance }) => appearance.on).map(({ entry, appearance }) => [band(entry.measures[measure], appearance, x, y)]).flat(),
     shownOnes.filter(({ appearance }) => appearance.on).map(({ entry, appearance }) => curve(entry.measures[measure], appearance, x, y)),
+    moving(() => shownOnes.filter(({ appearance }) => appearance.on).map(({ entry, appearance }) => here(entry.measures[measure], appearance, x, y))),
     endLabels(named, names, measure, frame, x, y),
   );
   return picksSteps(svg, x);
+}
+
+/** What a screen reader says of the chart: the lines that are on, or all where none is. */
+function curvesSaid(list, looks, measure, title) {
+  const on = list.filter((_, index) => looks[index].on);
+  const spoken = (on.length ? on : list).map((entry) => `${entry.name} ${number(entry.measures[measure].value[view.step])}`);
+  return `${title} by step. At ${STEPS[view.step].label}: ${spoken.join(", ")}.`;
 }
 
 function last(values) {
@@ -128,11 +140,14 @@ function curve(series, appearance, x, y) {
     stroke: appearance.colour,
     "stroke-dasharray": appearance.dash,
   });
-  const marks = appearance.grey ? [] : points.map((point, index) => {
-    const here = index === view.step;
-    return point && (here || points.length <= 12) ? marker(appearance, ...point, here ? 5 : 3.2, here ? { class: "here" } : {}) : null;
-  });
+  const marks = appearance.grey || points.length > 12 ? [] : points.map((point) => point && marker(appearance, ...point, 3.2));
   return s("g", {}, line, marks);
+}
+
+/** The mark of a line at the shown step. */
+function here(series, appearance, x, y) {
+  const value = series.value[view.step];
+  return value === null ? null : marker(appearance, x(view.step), y(value), 5, { class: "here" });
 }
 
 function band(series, appearance, x, y) {

@@ -107,7 +107,7 @@ function axes({ left, right, top, bottom, x, y, ticks, format }) {
       s("text", { x: x(index), y: bottom + 18, "text-anchor": "middle" }, STEPS[index].label),
     ]).flat(),
     s("text", { class: "axis-note", x: (left + right) / 2, y: bottom + 36, "text-anchor": "middle" }, AXIS_NOTE),
-    s("line", { class: "shown-step", x1: x(view.step), x2: x(view.step), y1: top, y2: bottom }),
+    moving(() => s("line", { class: "shown-step", x1: x(view.step), x2: x(view.step), y1: top, y2: bottom })),
   );
 }
 

@@ -32,7 +32,7 @@ function heat() {
     redraw();
     refresh();
   }
-  watch(change);
+  watch(change, () => (order === "name" ? moveIn(box) : change()));
 }
 
 function rowsOf(level, order) {
@@ -117,10 +117,10 @@ function heatMap(width, list, mode) {
       "aria-label": `${list.length} rows, ${STEPS.length} steps. Arrow keys read a cell.`,
       class: "heat",
     },
-    shown.map((index) => s("text", { x: x(index), y: 18, "text-anchor": "middle", class: index === view.step ? "now" : "" }, STEPS[index].label)),
+    moving(() => shown.map((index) => s("text", { x: x(index), y: 18, "text-anchor": "middle", class: index === view.step ? "now" : "" }, STEPS[index].label))),
     list.map((entry, row) => s("text", { x: names - 8, y: 28 + row * tall + tall / 2 + 4, "text-anchor": "end" }, fitted(entry.short, names - 12), s("title", {}, entry.name))),
     cells.flat(),
-    s("rect", { class: "column", x: names + view.step * room - 1, y: 27, width: room + 1, height: list.length * tall + 1 }),
+    moving(() => s("rect", { class: "column", x: names + view.step * room - 1, y: 27, width: room + 1, height: list.length * tall + 1 })),
     cursor,
   );
   heatKeys(svg, cursor, { list, mode, names, room, tall });

@@ -20,7 +20,7 @@ function onset() {
     redraw();
     refresh();
   }
-  watch(change);
+  watch(change, () => moveIn(box));
 }
 
 function ordered(level) {

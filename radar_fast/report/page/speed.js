@@ -22,17 +22,22 @@ function speed() {
     const each = (frame.right - frame.left) / STEPS.length;
     const x = (index) => frame.left + (index + 0.5) * each;
     const y = (value) => frame.bottom - (value / high) * (frame.bottom - frame.top);
+    const bar = (index, name) => rates[index] !== null && s(
+      "rect",
+      { class: name, x: x(index) - each * 0.36, y: y(rates[index]), width: each * 0.72, height: frame.bottom - y(rates[index]) },
+      s("title", {}, `${STEPS[index].label}: ${number(rates[index], 1)} samples a second`),
+    );
     const svg = s(
       "svg",
       { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Samples a second: ${STEPS.map((step) => `${step.label} ${number(step.samples_per_second, 1)}`).join(", ")}.` },
       axes({ ...frame, x, y, ticks: ticksOf(0, high, 4), format: (tick) => count(tick) }),
-      rates.map((rate, index) => rate !== null && s("rect", { class: index === view.step ? "rate now" : "rate", x: x(index) - each * 0.36, y: y(rate), width: each * 0.72, height: frame.bottom - y(rate) },
-        s("title", {}, `${STEPS[index].label}: ${number(rate, 1)} samples a second`))),
+      rates.map((_, index) => bar(index, "rate")),
+      moving(() => bar(view.step, "rate now")),
     );
     return picksSteps(svg, x);
   });
   watch(() => {
     redraw();
     refresh();
-  });
+  }, () => moveIn(box));
 }

@@ -33,6 +33,7 @@ function differenceChart(width, list) {
     axes({ ...frame, x, y, ticks: ticksOf(low, high), format: (tick) => signed(tick, 2) }),
     s("line", { class: "chance", x1: frame.left, x2: frame.right, y1: y(0), y2: y(0), stroke: "var(--soft)" }),
     list.map((entry, index) => [band(entry, looks[index], x, y), curve(entry, looks[index], x, y)]).flat(),
+    list.map((entry, index) => here(entry, looks[index], x, y)),
   );
   const legend = h("div", { class: "legend still" }, list.map((entry, index) => h("span", {},
     s("svg", { viewBox: "0 0 28 12", "aria-hidden": "true" }, s("path", { d: "M0 6H28", stroke: looks[index].colour, "stroke-dasharray": looks[index].dash, "stroke-width": 2.5 }), marker(looks[index], 14, 6, 3.2)),

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from radar_fast.errors import UsageError
 from radar_fast.results import measures
-from radar_fast.results.columns import Columns, Row, read_columns
+from radar_fast.results.columns import Columns, Row
 from radar_fast.results.entries import is_macro
 from radar_fast.results.folder import ResultFolder
 from radar_fast.results.growth.curves import Curve, Growth, SampleTable, Step
 from radar_fast.results.growth.folders import Run, find_runs
 from radar_fast.results.growth.members import Members, with_holm
+from radar_fast.results.growth.reading import read_series
 from radar_fast.results.intervals import check_confidence
 
 __all__ = ["growth"]
@@ -119,14 +120,17 @@ def _read(runs: Sequence[Run], known: Sequence[Row] = ()) -> SampleTable:
     rows = list(known)
     places = {row.key: place for place, row in enumerate(rows)}
     steps: list[tuple[NDArray[np.intp], Columns]] = []
-    for run in runs:
-        columns = read_columns(ResultFolder(run.folder).samples)
-        if not known:
-            for row in columns.rows:
-                if row.key not in places:
-                    places[row.key] = len(rows)
-                    rows.append(row)
-        there = np.array([places.get(row.key, -1) for row in columns.rows], np.intp)
+    before: tuple[Row, ...] | None = None
+    there = np.empty(0, np.intp)
+    for columns in read_series([ResultFolder(run.folder).samples for run in runs]):
+        if columns.rows is not before:  # most runs of a series are on the same samples in the same order
+            before = columns.rows
+            if not known:
+                for row in before:
+                    if row.key not in places:
+                        places[row.key] = len(rows)
+                        rows.append(row)
+            there = np.array([places.get(row.key, -1) for row in before], np.intp)
         steps.append((there, replace(columns, rows=())))  # of 15 000 samples at 40 steps the rows would be 300 MB
     order = sorted(range(len(rows)), key=lambda place: rows[place].key)
     ranks = np.empty(len(rows) + 1, np.intp)
