@@ -99,6 +99,28 @@ def show_tables(chromium: Any) -> None:
         chromium.execute_script("arguments[0].click()", button)  # the bar at the top may lie over it
 
 
+FIGURES = ("curves", "radar", "onset", "heat", "worth", "speed")
+
+
+def test_the_slider_draws_no_more_than_what_moves(chromium: Any, page: str) -> None:
+    """And what is then there is what drawing all of it would give."""
+    opened(chromium, page)
+    drawings = "return arguments[0].map((name) => document.querySelector(`#${name} .drawing`).innerHTML)"
+    chromium.execute_script("window.cells = [...document.querySelectorAll('#heat .cell, #curves .band')]")
+    for place in (1, 0):
+        chromium.execute_script(
+            "const slider = document.getElementById('step'); slider.value = arguments[0];"
+            "slider.dispatchEvent(new Event('input'))",
+            place,
+        )
+        moved = chromium.execute_script(drawings, FIGURES)
+        assert chromium.execute_script("return window.cells.length && window.cells.every((each) => each.isConnected)")
+        chromium.execute_script("dispatchEvent(new Event('beforeprint'))")  # before which all figures are drawn anew
+        assert not chromium.execute_script("return window.cells.some((each) => each.isConnected)")
+        assert chromium.execute_script(drawings, FIGURES) == moved
+        chromium.execute_script("window.cells = [...document.querySelectorAll('#heat .cell, #curves .band')]")
+
+
 def test_it_opens_from_a_file_and_asks_for_nothing_but_its_pictures(chromium: Any, page: str) -> None:
     opened(chromium, page)
     assert one(chromium, "h1").text == "mini-m3"

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -178,7 +179,8 @@ def test_trackers_that_do_not_go_with_vllm(name: str, results: Path, tmp_path: P
     root, venv, out = Path(trackers.__file__).parents[2], tmp_path / "venv", tmp_path / "out"
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
     needs = {"mlflow": ["mlflow-skinny", "sqlalchemy", "alembic", "sqlparse"], "trackio": ["trackio"]}[name]
-    needs += ["numpy", "orjson", "rich", "rich-click"]
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)$", (root / "constraints.txt").read_text(), re.MULTILINE))
+    needs = [f"{need}=={pinned[need]}" for need in needs] + ["numpy", "orjson", "rich", "rich-click"]
     subprocess.run([venv / "bin" / "pip", "install", "-q", *needs], check=True)
     environment = {**os.environ, "PYTHONPATH": str(root)}
     export = [
