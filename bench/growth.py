@@ -27,7 +27,7 @@ from radar_fast.sample import Candidate, EmbeddedImage, Sample, Scored
 TASKS, DIRECTORIES, SHARING = 60, 9, 3
 """How many tasks and directories there are, and how many questions an image has."""
 
-CANDIDATES = ("a brown bear", "a black cat", "two dogs", "a red fox")
+CANDIDATES: tuple[str, ...] = ("a brown bear", "a black cat", "two dogs", "a red fox")
 WORDS = "What is the animal in the picture, and which of the things behind it is the largest? Answer in a word or two."
 
 TIMED = """
