@@ -9,6 +9,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,13 +56,14 @@ class Holding:
         before = folder_state(source)
         temporary = self.path / f".{secrets.token_hex(6)}"
         try:
+            _require_regular(source)
             temporary.mkdir(parents=True)
             if not _linked(source, temporary):
                 if not may_copy:
                     return None
                 _require_room(source, self.path)
                 shutil.rmtree(temporary)
-                shutil.copytree(source, temporary)
+                shutil.copytree(source, temporary, ignore=_linked_folders)
             if before is None or before != folder_state(source) or before != folder_state(temporary):
                 raise IncompleteError(f"{source}: changed while it was being held; still being written?", path=source)
             temporary.rename(held)
@@ -99,6 +101,18 @@ def _linked(source: Path, target: Path) -> bool:
             return False
         raise
     return True
+
+
+def _require_regular(source: Path) -> None:
+    """Raise ResultsError for a device, of which a copy would fill the disk, or a pipe. Raises OSError."""
+    for file in _files(source):
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise ResultsError(f"{file}: is no regular file, and cannot be held; take it away", path=file)
+
+
+def _linked_folders(place: str, names: list[str]) -> set[str]:
+    """Links to folders are not followed, as they are not where a folder is looked at: they may lead in a circle."""
+    return {name for name in names if Path(place, name).is_symlink() and Path(place, name).is_dir()}
 
 
 def _files(folder: Path) -> Iterator[Path]:

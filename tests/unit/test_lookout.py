@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from checkpoint_writers import WRITERS, rotated, save_pretrained, small_files, trainer, written
 
-from radar_fast import UsageError
+from radar_fast import ResultsError, UsageError
 from radar_fast.watch.holding import Holding
 from radar_fast.watch.lookout import HELD, Due, Lookout
 from radar_fast.watch.ready import SETTLED, Ready
@@ -281,3 +281,23 @@ def test_save_pretrained_settles_after_its_last_file(tmp_path: Path) -> None:
         assert watched.look(SETTLED - 1) == []
     assert watched.look(SETTLED + 1) == []
     assert len(watched.look(SETTLED + 1)) == 1
+
+
+def test_a_device_is_not_copied_and_a_circle_not_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of /dev/zero would end with the disk."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EXDEV, "no links here")
+
+    monkeypatch.setattr(os, "link", refused)
+    source = write(tmp_path / "root" / "step-1")
+    (source / "circle").symlink_to(source)
+    holding = Holding(tmp_path / "held")
+    held = holding.hold(source, "step-1")
+    assert held is not None
+    assert sorted(file.name for file in held.iterdir()) == sorted(small_files())
+    holding.release("step-1")
+    (source / "zero").symlink_to("/dev/zero")
+    with pytest.raises(ResultsError, match="zero: is no regular file"):
+        holding.hold(source, "step-1")
+    assert holding.names() == []
