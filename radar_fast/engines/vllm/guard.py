@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from typing import Any
 
 import orjson
@@ -34,6 +35,11 @@ INFO = "/radar_fast/info"
 _THREADS = 2
 """That decode and tokenise. Both leave Python's lock to others most of the time; more would only slow each other."""
 
+_FEW = 16
+"""vLLM requests of a question that enters whenever it comes; those of more enter one at a time. vLLM takes all requests
+of a question in one turn of the event loop: 256 of them kept every other client waiting for 0.2 s on two cores, and
+several such questions as many times as long."""
+
 _TAKEN = {"model", "data", "task", "user", "priority"}
 """Fields of a request. ``request_id`` is not among them: two requests of one name would get each other's scores."""
 
@@ -45,6 +51,7 @@ class Guard:
         self._app = app
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="prepare")
         self._slots: asyncio.Semaphore | None = None
+        self._many = asyncio.Lock()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request, or the server's own start and end."""
@@ -101,13 +108,15 @@ class Guard:
             if body is None:
                 return {"type": "http.disconnect"}
             ready, fields = await asyncio.get_running_loop().run_in_executor(self._pool, _prepare, processor, body)
+            if len(ready.plan.requests) > _FEW:
+                await turn.enter_async_context(self._many)
             issued.append((processor.issue(ready), ready))
             fields["data"] = {plugin.TICKET: issued[0][0]}
             return {"type": "http.request", "body": orjson.dumps(fields), "more_body": False}
 
         # Scores find their question by the request's name, which a client may not choose.
         headers = [(name, value) for name, value in scope["headers"] if name.lower() != b"x-request-id"]
-        async with self._slots:
+        async with self._slots, AsyncExitStack() as turn:
             try:
                 await self._app({**scope, "headers": headers}, prepared, send)
             finally:
