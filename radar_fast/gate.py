@@ -22,6 +22,7 @@ from radar_fast.results import measures
 from radar_fast.results.comparison import compare
 from radar_fast.results.difference import Change, Comparison
 from radar_fast.util.choices import did_you_mean
+from radar_fast.util.printable import printable
 
 __all__ = ["Decision", "Gate", "Policy", "Rule", "Verdict", "gate", "read_policy"]
 
@@ -195,5 +196,5 @@ def _rules(where: str, rules: list[dict[str, Any]]) -> Iterator[Rule]:
 def _require_known(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
         if key not in known:
-            shown = key if key.isprintable() else ascii(key)
+            shown = printable(key)
             raise UsageError(f"{where}: {shown}: unknown{did_you_mean(key, known)}; it is one of {', '.join(known)}")

@@ -19,6 +19,7 @@ from typing import BinaryIO
 from radar_fast.scores import Verdict, judge
 from radar_fast.util.frozen import FrozenMapping
 from radar_fast.util.pickling import pickles_fast
+from radar_fast.util.printable import printable
 
 __all__ = [
     "PASSING",
@@ -110,7 +111,7 @@ class ImageFile:
     def name(self) -> str:
         """What messages call it, on one line."""
         text = str(self.path)
-        return text if text.isprintable() else ascii(text)
+        return printable(text)
 
     @property
     def key(self) -> str:

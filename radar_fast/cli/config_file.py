@@ -20,6 +20,7 @@ from radar_fast.cli.types import PATH, ManyCommand
 from radar_fast.errors import UsageError
 from radar_fast.util.choices import did_you_mean
 from radar_fast.util.orphans import STARTER
+from radar_fast.util.printable import printable
 
 __all__ = ["ConfiguredCommand", "config_options", "print_config"]
 
@@ -101,7 +102,7 @@ def _read(ctx: click.Context, param: click.Parameter, file: Path | None) -> None
     for key, value in load_toml(file).items():
         flag = key.replace("_", "-")
         if flag not in options:
-            shown = key if key.isprintable() else ascii(key)
+            shown = printable(key)
             raise UsageError(f"--config {file}: {shown}: no such option{did_you_mean(flag, options)}")
         found[str(options[flag].name)] = _as_given(f"--config {file}: {key}", options[flag], value)
     ctx.default_map = {**(ctx.default_map or {}), **found}

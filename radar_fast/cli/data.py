@@ -13,6 +13,7 @@ from radar_fast.cli.types import PATH, Choice
 from radar_fast.errors import UsageError
 from radar_fast.sample import ReasonKind
 from radar_fast.terminal.output import standard_output
+from radar_fast.util.printable import printable
 
 __all__ = ["convert", "inspect"]
 
@@ -51,7 +52,7 @@ def inspect(data: Path, **options: Any) -> None:
         few, many = report.fewest_candidates, report.most_candidates
         span = "-" if few is None else str(many) if few == many else f"{few}-{many}"
         counts = (str(report.samples), span, str(report.images), str(len(report.problems)))
-        table.add_row(Text(report.task), Text(report.ability), *counts)
+        table.add_row(Text(printable(report.task)), Text(printable(report.ability)), *counts)
     standard_output().print(table)
     problems = [(report.task, *problem) for report in reports.values() for problem in report.problems]
     for task, sample_id, reason in problems:

@@ -8,6 +8,7 @@ import rich_click as click
 from radar_fast.cli.help import Command
 from radar_fast.cli.types import PATH
 from radar_fast.terminal.output import standard_output
+from radar_fast.util.printable import printable
 
 if TYPE_CHECKING:
     from radar_fast.farm.state import FarmState
@@ -40,7 +41,7 @@ def status(out: Path, as_json: bool) -> None:
     for job in found.jobs:
         of = "?" if job.samples is None else str(job.samples)
         step = "" if job.step is None else str(job.step)
-        table.add_row(Text(job.folder), step, str(job.done), of, _told(job))
+        table.add_row(Text(printable(job.folder)), step, str(job.done), of, _told(job))
     standard_output().print(table)
     for job in found.jobs:
         if job.problem is not None:

@@ -19,6 +19,7 @@ import orjson
 from radar_fast.errors import IncompleteError, ModelError, one_line
 from radar_fast.models.small_files import read_whole
 from radar_fast.models.training_folders import advice
+from radar_fast.util.printable import printable
 
 if TYPE_CHECKING:
     import torch
@@ -136,7 +137,7 @@ def _shards(index: Path) -> list[Path]:
                 f"{index}: names {name[:80]!a}, which no file can be called: {one_line(error)}", path=index
             ) from None
         if not there:
-            shown = name if name.isprintable() else ascii(name)
+            shown = printable(name)
             raise IncompleteError(
                 f"{index}: names {shown}, which is not in the folder; wait until it is written, or fetch it", path=index
             )

@@ -24,6 +24,7 @@ from radar_fast.readers.paths import DataFolder, name_of, shown_path
 from radar_fast.readers.records import Unfit, shown
 from radar_fast.readers.toml_file import load_toml
 from radar_fast.sample import Part, ReasonKind, Sample
+from radar_fast.util.printable import printable
 
 __all__ = ["EXAMPLES", "FILE", "ClassTexts", "FolderReader", "find_files"]
 
@@ -186,7 +187,7 @@ class FolderReader:
             candidates, answer = tuple(self.texts.classes.values()), classes.index(inner)
             metadata |= {"class": inner} | self._graded()
         except Unfit as unfit:
-            reason = unfit.reason(shown_name if shown_name.isprintable() else ascii(shown_name))
+            reason = unfit.reason(printable(shown_name))
         task = f"{root}_{split}" if split else root
         unique = shown_name.removeprefix(f"{split}/") if split else shown_name
         return Sample(unique, task, root, self.texts.ability, parts, candidates, answer, metadata, reason, ordered=True)

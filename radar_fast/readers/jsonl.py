@@ -22,6 +22,7 @@ from radar_fast.readers.mapping import MappedRecord, Place
 from radar_fast.readers.paths import DataFolder, annotations, name_of, shown_path, task_of
 from radar_fast.readers.records import Flawed, Unfit, UniqueIds, kind_of, shown
 from radar_fast.sample import AnyImage, ReasonKind, Sample
+from radar_fast.util.printable import printable
 
 __all__ = ["JsonlReader", "find_files", "is_json_lines"]
 
@@ -175,7 +176,7 @@ class JsonlReader:
 
 
 def _shown_name(file: Path) -> str:
-    return file.name if file.name.isprintable() else ascii(file.name)
+    return printable(file.name)
 
 
 def _shape(file: Path) -> _Shape:

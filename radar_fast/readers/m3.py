@@ -28,6 +28,7 @@ from radar_fast.readers.records import (
     text_of,
 )
 from radar_fast.sample import ONLY_PUBLISHED, Part, Reason, ReasonKind, Sample
+from radar_fast.util.printable import printable
 
 __all__ = ["DIRECTORIES", "MAX_IMAGES", "SUFFIX", "M3Reader", "M3Task", "content", "find_files"]
 
@@ -345,4 +346,4 @@ def _check_no_image(folder: DataFolder, name: str) -> None:
 
 
 def _one_line(text: str) -> str:
-    return text if text.isprintable() else ascii(text)
+    return printable(text)

@@ -21,6 +21,7 @@ from radar_fast.readers.json_stream import items
 from radar_fast.readers.paths import DataFolder, annotations, shown_path
 from radar_fast.readers.records import Unfit, UniqueIds, kind_of, shown, text_of
 from radar_fast.sample import Part, Reason, ReasonKind, Sample
+from radar_fast.util.printable import printable
 
 __all__ = ["VERSIONS", "MathVerseReader", "find_files"]
 
@@ -177,7 +178,7 @@ def _sample(place: _Place, record: object) -> Sample:
 
 
 def _reason(place: _Place, record: Mapping[str, object], unfit: Unfit) -> Reason:
-    file = place.file if place.file.isprintable() else ascii(place.file)
+    file = printable(place.file)
     return unfit.reason(f"{file}, sample_index {shown(record.get('sample_index'))} (record {place.index + 1})")
 
 

@@ -27,6 +27,7 @@ from radar_fast.readers.parquet_bounds import SMALL, check_pages, check_row, tex
 from radar_fast.readers.paths import DataFolder, annotations, name_of, shown_path
 from radar_fast.readers.records import Unfit, UniqueIds, kind_of, shown
 from radar_fast.sample import AnyImage, ReasonKind, Sample
+from radar_fast.util.printable import printable
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -178,7 +179,7 @@ class ParquetReader:
 
     def _place(self, file: Path, number: int) -> Place:
         inner = file.relative_to(self.root)
-        where = inner.as_posix() if inner.as_posix().isprintable() else ascii(inner.as_posix())
+        where = printable(inner.as_posix())
         split = _SHARD.sub("", file.stem) or file.stem
         folders = [] if inner.parts[0] == "data" else list(inner.parts[:-1])
         if _NUMBERED_SHARD.fullmatch(file.stem) and len(inner.parts) > 1:

@@ -7,6 +7,7 @@ from pathlib import Path
 from radar_fast.errors import DataError
 from radar_fast.readers.records import Unfit, shown
 from radar_fast.sample import ImageFile, ReasonKind
+from radar_fast.util.printable import printable
 
 __all__ = ["DataFolder", "annotations", "name_of", "shown_path", "task_of"]
 
@@ -113,7 +114,7 @@ def name_of(folder: Path) -> str:
 def shown_path(path: Path) -> str:
     """A path on one line, whatever is in its name."""
     text = str(path)
-    return text if text.isprintable() else ascii(text)
+    return printable(text)
 
 
 def _prefix(folder: str) -> str:

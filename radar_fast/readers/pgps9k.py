@@ -19,6 +19,7 @@ from radar_fast.readers.json_stream import members
 from radar_fast.readers.paths import DataFolder, annotations, shown_path, task_of
 from radar_fast.readers.records import Unfit, UniqueIds, kind_of, question_of, shown, text_of
 from radar_fast.sample import Part, ReasonKind, Sample
+from radar_fast.util.printable import printable
 
 __all__ = ["PGPS9KReader", "find_files"]
 
@@ -131,7 +132,7 @@ def _sample(place: _Place, record: object, folder: DataFolder, images: str) -> S
         candidates, answer = _candidates(record)
         parts = (folder.image(f"{images}/{_file_name(record.get('diagram'))}"), text)
     except Unfit as unfit:
-        where = place.file if place.file.isprintable() else ascii(place.file)
+        where = printable(place.file)
         reason = unfit.reason(f"{where}, {shown(place.id.split('#')[0])}")
         parts, candidates, answer = (), (), 0
     return Sample(

@@ -25,6 +25,7 @@ from radar_fast.readers.records import Unfit, UniqueIds, check_options, question
 from radar_fast.readers.tsv import MAX_ROW, Row, UnclosedQuote, rows
 from radar_fast.readers.vlmevalkit_table import REFERENCE, Columns, OtherRows
 from radar_fast.sample import AnyImage, Part, Reason, ReasonKind, Sample
+from radar_fast.util.printable import printable
 
 __all__ = [
     "CIRCULAR",
@@ -178,7 +179,7 @@ class _Table:
 
     @property
     def name(self) -> str:
-        return self.file.name if self.file.name.isprintable() else ascii(self.file.name)
+        return printable(self.file.name)
 
 
 @dataclass(slots=True)

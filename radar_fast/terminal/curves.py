@@ -9,6 +9,7 @@ from rich.text import Text
 from radar_fast.results.growth import Curve, Growth, Step
 from radar_fast.terminal.names import shortened
 from radar_fast.terminal.tables import new_table, number, signed
+from radar_fast.util.printable import printable
 
 __all__ = ["curve_tables", "said_of", "sparkline", "trend_tables"]
 
@@ -56,7 +57,7 @@ def curve_tables(grown: Growth, width: int, measure: str = "sds") -> Iterator[tu
         for name, (first, last, onset, gain) in rows.items():
             drawn = sparkline(curves[name].values(measure), blocks, *ends)
             style = "bold" if name == "overall" else ""
-            table.add_row(Text(labels[name]), first, Text(drawn), last, onset, gain, style=style)
+            table.add_row(Text(printable(labels[name])), first, Text(drawn), last, onset, gain, style=style)
         yield f"{measure} by {heading}; {BLOCKS[0]} {ends[0]:.3f} to {BLOCKS[-1]} {ends[1]:.3f}", table
 
 
@@ -77,7 +78,7 @@ def trend_tables(grown: Growth, effect: float) -> Iterator[tuple[str, Table]]:
             image = next((each for each in reversed(curve.image_gains) if each is not None), None)
             entry = next((each for each in reversed(curve.entries) if each is not None), None)
             table.add_row(
-                Text(names.get(name, name)),
+                Text(printable(names.get(name, name))),
                 number(trend.monotonicity, 2),
                 number(trend.signal_to_noise, 1),
                 "-" if image is None else signed(image.sds, 3),

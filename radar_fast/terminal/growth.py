@@ -11,6 +11,7 @@ from radar_fast.results.difference import Comparison, Difference
 from radar_fast.results.summary import Summary
 from radar_fast.terminal.names import shortened, step_labels
 from radar_fast.terminal.tables import new_table, number, signed, telling
+from radar_fast.util.printable import printable
 
 __all__ = ["growth_tables"]
 
@@ -55,7 +56,7 @@ def growth_tables(
         columns += [] if gained is None else ["change", "95% interval"]
         table = new_table(short.heading(heading), columns, gap=layout.gap)
         for name, entries in rows.items():
-            table.add_row(Text(name), *_cells(entries, layout, changes, name))
+            table.add_row(Text(printable(name)), *_cells(entries, layout, changes, name))
         if (section, heading) == sections[-1]:
             overall = {"overall": gained.overall} if gained is not None else None
             cells = _cells([summary.overall for _, summary in steps], layout, overall, "overall")

@@ -10,6 +10,7 @@ from radar_fast.results.difference import Change, Comparison, Difference
 from radar_fast.results.facets import Classes, Graded, Groups, Versions
 from radar_fast.results.summary import Entry, Summary
 from radar_fast.terminal.names import shortened
+from radar_fast.util.printable import printable
 
 __all__ = ["ORDERS", "WIDE", "comparison_tables", "new_table", "number", "signed", "summary_tables", "telling"]
 
@@ -35,9 +36,9 @@ def new_table(heading: str, columns: Sequence[str], *, gap: int = 2) -> Table:
         gap: between two columns, in characters.
     """
     table = Table(header_style="bold", pad_edge=False, box=None, padding=(0, gap, 0, 0))
-    table.add_column(Text(heading), overflow="fold")
+    table.add_column(Text(printable(heading)), overflow="fold")
     for column in columns:
-        table.add_column(Text(column), justify="right", no_wrap=True)
+        table.add_column(Text(printable(column)), justify="right", no_wrap=True)
     return table
 
 
@@ -166,7 +167,7 @@ def _fitted(
             break
     table = new_table(heading, columns, gap=gap or 1)
     for (label, _, style), row in zip(rows, cells, strict=True):
-        table.add_row(Text(label), *row, style=style)
+        table.add_row(Text(printable(label)), *row, style=style)
     return table
 
 
@@ -190,21 +191,25 @@ def _facet_tables(summary: Summary) -> list[Table]:
         for kind, facet in entry.facets.items():
             if isinstance(facet, Groups):
                 groups.add_row(
-                    Text(f"{name}: {kind}"), number(facet.accuracy), str(facet.groups), str(facet.incomplete)
+                    Text(printable(f"{name}: {kind}")), number(facet.accuracy), str(facet.groups), str(facet.incomplete)
                 )
             elif isinstance(facet, Graded):
                 split = "-" if facet.split_at is None else str(facet.split_at)
-                graded.add_row(Text(name), number(facet.mean_absolute_error), split, number(facet.split_accuracy))
+                graded.add_row(
+                    Text(printable(name)), number(facet.mean_absolute_error), split, number(facet.split_accuracy)
+                )
             elif isinstance(facet, Classes):
                 if len(facet.accuracy) <= MOST_CLASSES:
                     for label, accuracy in facet.accuracy.items():
-                        classes.add_row(Text(f"{name}: {label}"), number(accuracy), str(facet.scored[label]))
+                        classes.add_row(Text(printable(f"{name}: {label}")), number(accuracy), str(facet.scored[label]))
                 total = str(sum(facet.scored.values()))
-                classes.add_row(Text(f"{name}: mean over classes"), number(facet.mean_accuracy), total)
+                classes.add_row(Text(printable(f"{name}: mean over classes")), number(facet.mean_accuracy), total)
             elif isinstance(facet, Versions):
                 asked = str(facet.questions)
                 for version, sds in facet.sds.items():
-                    versions.add_row(Text(f"{name}: {version}"), number(sds), number(facet.accuracy[version]), asked)
+                    versions.add_row(
+                        Text(printable(f"{name}: {version}")), number(sds), number(facet.accuracy[version]), asked
+                    )
                 spread = (number(facet.sds_spread), number(facet.accuracy_spread))
-                versions.add_row(Text(f"{name}: spread"), *spread, asked, style="bold")
+                versions.add_row(Text(printable(f"{name}: spread")), *spread, asked, style="bold")
     return [table for table in (groups, graded, classes, versions) if table.row_count]

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 from radar_fast.errors import UsageError
+from radar_fast.util.printable import printable
 
 __all__ = ["check_choice", "check_one_of", "did_you_mean"]
 
@@ -20,7 +21,7 @@ def check_one_of(option: str, value: str, choices: Iterable[str]) -> None:
     """
     known = tuple(choices)
     if value not in known:
-        shown = value if value.isprintable() else ascii(value)
+        shown = printable(value)
         raise UsageError(f"--{option} {shown}: unknown{did_you_mean(value, known)}; it is one of {', '.join(known)}")
 
 

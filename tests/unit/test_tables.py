@@ -194,3 +194,13 @@ def test_a_summary_of_a_part_says_so_before_and_after_its_numbers() -> None:
     assert first.startswith("INCOMPLETE: 10 of 40 samples (25.0%) are missing")
     for complete in (0, None):
         assert "INCOMPLETE" not in printed(missing=complete)
+
+
+def test_a_terminal_does_not_obey_what_data_is_called() -> None:
+    """Escapes in a task's name clear a screen, move the cursor or write the clipboard."""
+    stream = io.StringIO()
+    made = summarize([*records(0, "\x1b[2J\x1b]52;c;cm0=\x07"), *records(1, "other\r")])
+    print_summary(Console(file=stream, width=120, force_terminal=True, color_system=None), made)
+    assert "\x1b" not in stream.getvalue()
+    assert "\r" not in stream.getvalue()
+    assert r"\x1b[2J" in stream.getvalue()
