@@ -5,6 +5,7 @@ Where a record begins and ends is told by its brackets and strings; what is betw
 odd in a record, such as NaN or a number of 5,000 digits, is that record's, and only a file that is no JSON is refused.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -184,7 +185,8 @@ class _Text:
         first = self.peek()
         name = next((name for marks, name in _NAMES if first and first in marks), "a number")
         if name not in ("a list", "an object"):
-            parse(self.value())
+            with contextlib.suppress(HalfPair):  # it is JSON, of another kind
+                parse(self.value())
         raise _NotThisJson(f"{what} is {name}")
 
     def end(self) -> None:

@@ -8,7 +8,7 @@ percent, however many there are, and all of a sample's make 100.
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["STEP", "quantised"]
+__all__ = ["STEP", "arranged", "quantised"]
 
 STEP = 2
 """Percent that a distractor's number stands for; ``data.js`` has the same."""
@@ -46,3 +46,28 @@ def quantised(
         others[starts[here] + rank] = sums - before[here]
         before[here] = sums
     return answer, others
+
+
+def arranged(answers: Bytes, others: Bytes, states: Bytes, first: NDArray[np.integer]) -> tuple[Bytes, Bytes]:
+    """The numbers of :func:`quantised` in an order in which like stand together, so that they pack better: by what a
+    page knows of each before it reads it. Those alike in that keep their order; ``data.js`` lays them out again.
+
+    Args:
+        answers, others: (n, s) and (D, s).
+        states: (n, s): what became of a sample at a step, by which the answers' are ordered.
+        first: as of :func:`quantised`.
+
+    Returns:
+        (n * s,) and (D * s,): of the others first each sample's first, then each sample's second and so on, by what
+        the answer and those before have left of the 100 percent.
+    """
+    kept = np.maximum(0, np.diff(first.astype(np.int64)) - 2)
+    starts = np.cumsum(kept) - kept
+    left = (100 - answers.astype(np.int64)) // STEP
+    written = [np.zeros(0, np.uint8)]
+    for rank in range(int(kept.max(initial=0))):
+        here = np.flatnonzero(kept > rank)
+        mine = others[starts[here] + rank]
+        written.append(mine.ravel()[np.argsort(left[here].ravel(), kind="stable")])
+        left[here] -= mine
+    return answers.ravel()[np.argsort(states.ravel(), kind="stable")], np.concatenate(written)

@@ -14,7 +14,7 @@ from radar_fast.oddities import OddCounter
 from radar_fast.report.document import document_of, task_rows
 from radar_fast.report.packing import packed_array, packed_json
 from radar_fast.report.pictures import Album, album, data_of
-from radar_fast.report.quantise import quantised
+from radar_fast.report.quantise import arranged, quantised
 from radar_fast.report.remarks import remarks
 from radar_fast.report.samples import Samples, read_samples
 from radar_fast.results.folder import ResultFolder
@@ -95,7 +95,8 @@ class Shown:
         _, places = task_rows(self.growth)
         forgotten = np.zeros(len(samples.rows), np.uint8)
         forgotten[[samples.places[key] for key in self.growth.forgotten()]] = 1
-        answers, others = quantised(samples.probabilities, samples.first, samples.answers)
+        numbers = quantised(samples.probabilities, samples.first, samples.answers)
+        answers, others = arranged(*numbers, self.samples.state, samples.first)
         amounts = self._image_counts()
         return {
             "state": self.samples.state,

@@ -144,7 +144,7 @@ def test_repeated_problems(tmp_path: Path) -> None:
     assert "more than once" in str(samples[1].reason)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"[3]", b'[{"question": "?"}]', b"["])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"[3]", b'[{"question": "?"}]', b"[", b'"\\ud800"'])
 def test_what_is_no_mathverse(tmp_path: Path, content: bytes) -> None:
     write(tmp_path, content)
     assert find_files(tmp_path) == []

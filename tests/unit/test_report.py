@@ -10,6 +10,7 @@ import threading
 import zlib
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -170,21 +171,25 @@ def shown_percent(path: Path, steps: int) -> list[list[list[int]]]:
     def numbers(name: str, kind: str) -> list[int]:
         return np.frombuffer(unpacked(elements.by_id(f"block-0-{name}")), kind).tolist()
 
-    first, answer = numbers("first", "<u4"), numbers("answer", "<u2")
-    answers, others = numbers("answers", "u1"), numbers("others", "u1")
-    found = []
-    for place, right in enumerate(answer):
-        size = first[place + 1] - first[place]
-        rows = [[0] * steps for _ in range(size)]
-        if size:
-            distractors = [number for number in range(size) if number != right]
-            rows[right] = answers[place * steps : (place + 1) * steps]
-            for number in distractors[:-1]:
-                rows[number], others = [2 * each for each in others[:steps]], others[steps:]
-            if distractors:
-                rows[distractors[-1]] = [100 - sum(column) for column in zip(*rows, strict=True)]
-        found.append(rows)
-    assert not others
+    first, answer, state = numbers("first", "<u4"), numbers("answer", "<u2"), numbers("state", "u1")
+    cells = [(place, step) for place in range(len(answer)) for step in range(steps)]
+    kinds = dict(zip(cells, state, strict=True))
+    answers = dict(zip(sorted(cells, key=kinds.__getitem__), numbers("answers", "u1"), strict=True))
+    left = {cell: (100 - answers[cell]) // 2 for cell in cells}
+    others = iter(numbers("others", "u1"))
+    sizes = [end - start for start, end in pairwise(first)]
+    found = [[[0] * steps for _ in range(size)] for size in sizes]
+    for rank in range(max(sizes)):
+        here = sorted((cell for cell in cells if sizes[cell[0]] - 2 > rank), key=left.__getitem__)
+        for (place, step), number in zip(here, others, strict=False):
+            left[place, step] -= number
+            found[place][[each for each in range(sizes[place]) if each != answer[place]][rank]][step] = 2 * number
+    assert next(others, None) is None
+    for (place, step), value in answers.items():
+        if sizes[place]:
+            found[place][answer[place]][step] = value
+            *_, last = [each for each in range(sizes[place]) if each != answer[place]]
+            found[place][last][step] = 100 - sum(row[step] for row in found[place])
     return found
 
 

@@ -67,6 +67,40 @@ const UNSCORED = 2;
 /** Percent that the number of a distractor stands for. */
 const GRAIN = 2;
 
+/** Numbers by place, from those that were written with like ones together: all whose place is of kind 0, then all of
+    kind 1 and so on, each in the order of their places. `from`: where they begin among those written. */
+function laidOut(written, from, kinds) {
+  const starts = new Uint32Array(257);
+  for (const kind of kinds) starts[kind + 1] += 1;
+  for (let kind = 1; kind < 257; kind += 1) starts[kind] += starts[kind - 1];
+  return Uint8Array.from(kinds, (kind) => written[from + starts[kind]++]);
+}
+
+/** The distractors' numbers by candidate and step, of all but each sample's last; they were written rank by rank, by
+    what the answer and those before have left. */
+function distractors(count, first, answers, written) {
+  const steps = STEPS.length;
+  const kept = Uint32Array.from({ length: count }, (_, sample) => Math.max(0, first[sample + 1] - first[sample] - 2));
+  const starts = new Uint32Array(count + 1);
+  kept.forEach((amount, sample) => (starts[sample + 1] = starts[sample] + amount));
+  const left = answers.map((percent) => Math.floor((100 - percent) / GRAIN));
+  const found = new Uint8Array(starts[count] * steps);
+  let from = 0;
+  for (let rank = 0; from < written.length; rank += 1) {
+    const here = [...kept.keys()].filter((sample) => kept[sample] > rank);
+    const kinds = new Uint8Array(here.length * steps);
+    here.forEach((sample, place) => kinds.set(left.subarray(sample * steps, (sample + 1) * steps), place * steps));
+    const mine = laidOut(written, from, kinds);
+    here.forEach((sample, place) => {
+      const row = mine.subarray(place * steps, (place + 1) * steps);
+      found.set(row, (starts[sample] + rank) * steps);
+      row.forEach((number, step) => (left[sample * steps + step] -= number));
+    });
+    from += mine.length;
+  }
+  return found;
+}
+
 /** Every candidate's probability in whole percent, by candidate and step, of what is kept: the answers', and the
     distractors' but for each sample's last, which has what is left. */
 function percentages(count, first, answer, answers, others) {
@@ -106,13 +140,15 @@ function samples() {
 /** `state` is by sample and step: 0 wrong, 1 right, 2 unscored, 3 not in that run; `first` says where a sample's
     candidates begin among all. */
 async function unpackSamples() {
-  const [state, answers, others, first, answer, task, images, forgotten] = await Promise.all(
+  const [state, writtenAnswers, writtenOthers, first, answer, task, images, forgotten] = await Promise.all(
     ["state", "answers", "others", "first", "answer", "task", "images", "forgotten"].map(array),
   );
   const [names, questions, candidates, pictures, reasons] = await Promise.all(
     ["names", "questions", "candidates", "pictures", "reasons"].map(list),
   );
   const steps = STEPS.length;
+  const answers = laidOut(writtenAnswers, 0, state);
+  const others = distractors(DATA.samples.count, first, answers, writtenOthers);
   const percents = percentages(DATA.samples.count, first, answer, answers, others);
   return {
     count: DATA.samples.count,
